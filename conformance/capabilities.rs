@@ -1,0 +1,5 @@
+//! config.md: process.capabilities.
+
+use crate::support::*;
+
+pub const TESTS: &[Test] = suite![];

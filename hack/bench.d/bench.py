@@ -1,0 +1,124 @@
+"""The benchmarks of hack/bench. Runs inside its tree, beside the programs that it names."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+
+HERE = "/bench"
+PROGRAMS = {"aril": f"{HERE}/aril", "crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
+
+
+def bundle(name):
+    """A bundle of the default configuration (runc's, for all alike) whose process is the no-op; its path."""
+    path = f"{HERE}/bundles/{name}"
+    for directory in ("bin", "proc", "sys", "dev"):
+        os.makedirs(f"{path}/rootfs/{directory}")
+    shutil.copy(f"{HERE}/noop", f"{path}/rootfs/bin/true")
+    subprocess.run([PROGRAMS["runc"], "spec", "--bundle", path], check=True)
+    with open(f"{path}/config.json") as file:
+        config = json.load(file)
+    config["process"]["args"] = ["/bin/true"]
+    config["process"]["terminal"] = False
+    with open(f"{path}/config.json", "w") as file:
+        json.dump(config, file)
+    return path
+
+
+def sample(plan, options):
+    """Runs the plan, a list of (kind, subject, argv) as sample.c has it; the median of each subject in milliseconds."""
+    lines = "".join("\t".join([kind, subject, *argv]) + "\n" for kind, subject, argv in plan)
+    command = [f"{HERE}/sample", str(options.rounds), "5", "20"]
+    done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+    samples = {}
+    for line in done.stdout.splitlines():
+        subject, nanoseconds = line.split()
+        samples.setdefault(subject, []).append(int(nanoseconds) / 1e6)
+    return {subject: statistics.median(values) for subject, values in samples.items()}
+
+
+def table(head, rows):
+    """Prints rows of cells under their head; a number is right, text left, None a dash."""
+    cells = [[("-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
+    for row in [head, *cells]:
+        print("  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip())
+
+
+def ratio_table(medians):
+    """Prints each subject's median, net of the no-op's, and what that is to crun's and to the floor's."""
+    net = {subject: value - medians["no-op"] for subject, value in medians.items() if subject != "no-op"}
+
+    def to(other, subject):
+        return net[subject] / net[other] if other in net else None
+
+    rows = [(s, medians[s], net[s], to("crun", s), to("floor", s)) for s in net]
+    table(["subject", "median ms", "net ms", "to crun", "to floor"], [*rows, ("no-op", medians["no-op"], None, None, None)])
+
+
+def run(options):
+    plan = [("timed", "no-op", [f"{HERE}/noop"]), ("timed", "floor", [f"{HERE}/floor", bundle("floor") + "/rootfs"])]
+    for name in options.runtimes:
+        plan.append(("timed", name, [PROGRAMS[name], "run", "--bundle", bundle(name), "{}"]))
+    ratio_table(sample(plan, options))
+
+
+def memory(options):
+    rows = []
+    for name in options.runtimes:
+        program, path, found = PROGRAMS[name], bundle(name), []
+        for i in range(min(options.rounds, 10)):
+            container = f"bench-{name}-{i}"
+            # The container's process keeps these files, so none may be a pipe that somebody waits on.
+            subprocess.run([program, "create", "--bundle", path, "--pid-file", f"{path}/pid", container],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+            with open(f"{path}/pid") as file:
+                pid = int(file.read())
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                kib = dict(line.split()[:2] for line in file.readlines()[1:])
+            found.append(int(kib["Private_Clean:"]) + int(kib["Private_Dirty:"]))
+            subprocess.run([program, "delete", "--force", container], check=True)
+        rows.append((name, int(statistics.median(found))))
+    table(["runtime", "private KiB in created"], rows)
+
+
+def clean(options):
+    """Ends what a failed measurement left: /run is this namespace's own, so every container in it is ours."""
+    for name in options.runtimes:
+        left = subprocess.run([PROGRAMS[name], "list", "--quiet"], stdout=subprocess.PIPE, text=True)
+        for container in left.stdout.split():
+            subprocess.run([PROGRAMS[name], "delete", "--force", container])
+
+
+BENCHMARKS = {"run": run, "memory": memory}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="hack/bench")
+    parser.add_argument("benchmark", nargs="?", choices=BENCHMARKS, default="run")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--runtimes", type=lambda s: s.split(","), default=list(PROGRAMS))
+    options = parser.parse_args()
+    for name in options.runtimes:
+        if name not in PROGRAMS:
+            parser.error(f"no runtime {name!r}: there are {', '.join(PROGRAMS)}")
+        if not os.path.exists(PROGRAMS[name]):
+            parser.error(f"{name} is not built: build the release binary, or name one with --aril, or leave it out with --runtimes")
+    shutil.rmtree(f"{HERE}/bundles", ignore_errors=True)
+    print(f"{options.benchmark}: Linux {platform.release()}, {os.cpu_count()} CPUs")
+    for name in options.runtimes:
+        version = subprocess.run([PROGRAMS[name], "--version"], stdout=subprocess.PIPE, text=True, check=True)
+        print(version.stdout.splitlines()[0])
+    try:
+        BENCHMARKS[options.benchmark](options)
+    finally:
+        clean(options)
+
+
+main()

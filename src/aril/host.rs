@@ -1,0 +1,96 @@
+//! What this machine has. A plain structure, so that tests write one by hand.
+
+use crate::sys::{self, Errno};
+use std::fmt;
+
+/// How the cgroup file systems are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cgroups {
+    /// cgroup2 at `/sys/fs/cgroup`.
+    Unified,
+    /// cgroup v1 hierarchies, with or without a cgroup2 beside them that may have controllers as well.
+    Split,
+    /// No cgroup file system at `/sys/fs/cgroup`.
+    Absent,
+}
+
+/// Facts about the machine and about this process.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Major and minor version of the kernel.
+    pub kernel: (u32, u32),
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Whether this process is in a user namespace other than the initial one.
+    pub in_userns: bool,
+    /// Effective capabilities, a bit each.
+    pub capabilities: u64,
+    /// Capabilities of the bounding set, a bit each.
+    pub bounding: u64,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// Cgroup file systems.
+    pub cgroups: Cgroups,
+}
+
+/// The oldest kernel that aril runs on.
+pub const KERNEL_FLOOR: (u32, u32) = (5, 14);
+
+/// The kernel is too old.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Linux {}.{} is too old: aril needs {}.{} (clone3, openat2, pidfds, mount_setattr, cgroup.kill)", .0.0, .0.1, KERNEL_FLOOR.0, KERNEL_FLOOR.1)]
+pub struct TooOld(pub (u32, u32));
+
+impl Host {
+    /// Looks at the machine.
+    ///
+    /// # Errors
+    /// The system call that failed: `/proc` may not be mounted.
+    pub fn probe() -> sys::Result<Host> {
+        let release = sys::process::kernel_release()?;
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+        let kernel = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let euid = sys::process::geteuid();
+        let (capabilities, bounding, last_capability) = sys::process::capabilities()?;
+        Ok(Host {
+            kernel,
+            euid,
+            egid: sys::process::getegid(),
+            in_userns: sys::process::in_userns()?,
+            capabilities,
+            bounding,
+            last_capability,
+            cgroups: match sys::fs::statfs_type(c"/sys/fs/cgroup") {
+                Ok(sys::fs::CGROUP2_SUPER_MAGIC) => Cgroups::Unified,
+                Ok(sys::fs::TMPFS_MAGIC) => Cgroups::Split,
+                Ok(_) | Err(sys::Error { errno: Errno::ENOENT | Errno::ENOTDIR, .. }) => Cgroups::Absent,
+                Err(error) => return Err(error),
+            },
+        })
+    }
+
+    /// Whether this process may do in its user namespace what root may.
+    #[must_use]
+    pub fn privileged(&self) -> bool {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        self.capabilities & CAP_SYS_ADMIN != 0
+    }
+
+    /// Whether it is the machine's own root, unconfined by a user namespace.
+    #[must_use]
+    pub fn rootful(&self) -> bool {
+        self.privileged() && !self.in_userns
+    }
+}
+
+impl fmt::Display for Cgroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cgroups::Unified => "cgroup v2",
+            Cgroups::Split => "cgroup v1",
+            Cgroups::Absent => "no cgroups",
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! What can be done to a container: one file per verb.
+
+pub mod create;
+pub mod delete;
+pub mod id;
+pub mod kill;
+pub mod list;
+pub mod run;
+pub mod start;
+pub mod status;
+pub mod store;
+
+pub use id::Id;
+pub use status::{Refused, Status};
+
+use std::path::PathBuf;
+
+/// What every verb needs to know of the command line.
+#[derive(Debug, Clone)]
+pub struct Global {
+    /// The state root: one directory per container below it.
+    pub root: PathBuf,
+    /// Cgroups by systemd.
+    pub systemd_cgroup: bool,
+    /// Where warnings go.
+    pub log: crate::log::Log,
+}
+
+/// `create`, and the first half of `run`.
+#[derive(Debug, Clone)]
+pub struct Creation {
+    /// The container's id.
+    pub id: Id,
+    /// The bundle directory.
+    pub bundle: PathBuf,
+    /// A configuration that is not the bundle's `config.json`.
+    pub config: Option<PathBuf>,
+    /// A unix socket that gets the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// A file that gets the pid.
+    pub pid_file: Option<PathBuf>,
+    /// Move the root over `/` instead of `pivot_root(2)`: for a root on the initramfs.
+    pub no_pivot: bool,
+    /// Stay in the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// So many descriptors from 3 on are the container's.
+    pub preserve_fds: u32,
+}
+
+/// `run`.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// What to create.
+    pub creation: Creation,
+    /// Do not wait for the process.
+    pub detach: bool,
+    /// Do not delete the container when its process has ended.
+    pub keep: bool,
+    /// Do not adopt the orphans of the container's process (it changes nothing while aril waits for that process alone).
+    pub no_subreaper: bool,
+}

@@ -1,0 +1,207 @@
+//! The steps.
+
+use crate::codec::{In, List, Out, Wire};
+use core::ffi::CStr;
+
+/// A place in the executor's table of file descriptors. The first ones hold what the host opened and passed on, the others what steps open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// `AT_FDCWD`: a path is resolved from the working directory, or from the root if absolute.
+    pub const CWD: Slot = Slot(0xffff);
+    /// No descriptor.
+    pub const NONE: Slot = Slot(0xfffe);
+}
+
+impl Wire<'_> for Slot {
+    fn encode(&self, out: &mut Out<'_>) {
+        self.0.encode(out);
+    }
+    fn decode(from: &mut In<'_>) -> Option<Self> {
+        u16::decode(from).map(Slot)
+    }
+}
+
+macro_rules! bytes_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $tag:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$vdoc])* $variant = $tag),* }
+
+        impl Wire<'_> for $name {
+            fn encode(&self, out: &mut Out<'_>) {
+                (*self as u8).encode(out);
+            }
+            fn decode(from: &mut In<'_>) -> Option<Self> {
+                match u8::decode(from)? {
+                    $($tag => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+bytes_enum! {
+    /// What the host does while the executor waits.
+    Ask {
+        /// Write the id maps of the executor's new user namespace.
+        IdMaps = 1,
+        /// Write the clock offsets of the time namespace that the executor's next child will be in.
+        TimeOffsets = 2,
+        /// Run the hooks that see the host's tree (prestart, createRuntime).
+        RuntimeHooks = 3,
+        /// Set the resource limits from outside, since inside the user namespace they could not be raised.
+        Rlimits = 4,
+        /// Open the bind sources of idmapped mounts with the container's user namespace; the answer carries the descriptors.
+        Idmap = 5,
+    }
+}
+
+bytes_enum! {
+    /// What a mount point has to be.
+    Kind {
+        /// A directory.
+        Directory = 1,
+        /// Anything that is no directory; a file is made where nothing is.
+        File = 2,
+        /// A directory that is reached without following any symbolic link (proc, sysfs, and what else must not be redirected).
+        RealDirectory = 3,
+    }
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $tag:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $t:ty),* $(,)? })*) => {
+        /// One step of the executor: a system call, or the few that make one thing happen.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Op<'a> {
+            $($(#[$doc])* $name { $($(#[$fdoc])* $field: $t),* }),*
+        }
+
+        impl Op<'_> {
+            /// The name of the step, as `aril explain` prints it.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$name { .. } => stringify!($name)),* }
+            }
+        }
+
+        impl<'a> Wire<'a> for Op<'a> {
+            fn encode(&self, out: &mut Out<'_>) {
+                match self {
+                    $(Op::$name { $($field),* } => { ($tag as u8).encode(out); $($field.encode(out);)* })*
+                }
+            }
+            fn decode(from: &mut In<'a>) -> Option<Self> {
+                match u8::decode(from)? {
+                    $($tag => Some(Op::$name { $($field: Wire::decode(from)?),* }),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+ops! {
+    // Namespaces.
+    /// `setns(2)`.
+    1 Setns { /** A namespace, or a pidfd. */ ns: Slot, /** `CLONE_NEW*`. */ kinds: u32 }
+    /// `unshare(2)`.
+    2 Unshare { /** `CLONE_NEW*`. */ kinds: u32 }
+    /// `clone3(2)` with `CLONE_PARENT`: the child goes on with the next step as the container's first process, the parent ends.
+    3 Fork {}
+    /// The host does something and answers.
+    4 Ask { what: Ask }
+    /// `prctl(PR_SET_DUMPABLE)`: an unprivileged host may write the id maps of a dumpable process only.
+    5 Dumpable { on: bool }
+
+    // Mounts and files. Paths with a slot are resolved inside that slot's directory (openat2, RESOLVE_IN_ROOT).
+    /// `mount_setattr(2)` of the propagation of the mount at a path of the current root.
+    10 Propagation { path: &'a CStr, recursive: bool, /** `MS_SHARED`, …. */ kind: u64 }
+    /// `open_tree(2)`: a detached copy of what is at the path.
+    11 OpenTree { into: Slot, at: Slot, path: &'a CStr, recursive: bool }
+    /// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`: a new file system, detached. Options are `key=value`, or a key alone.
+    12 NewFs { into: Slot, kind: &'a CStr, options: List<'a>, /** `MOUNT_ATTR_*`. */ attr: u64 }
+    /// `mount_setattr(2)` of a mount.
+    13 SetAttr { mount: Slot, recursive: bool, set: u64, clear: u64, propagation: u64, /** for `MOUNT_ATTR_IDMAP` */ userns: Slot }
+    /// Opens a mount point in the root, made if missing.
+    14 Target { into: Slot, root: Slot, path: &'a CStr, kind: Kind }
+    /// `move_mount(2)`: attaches a detached mount.
+    15 MoveMount { mount: Slot, target: Slot }
+    /// `open(2)` with `O_PATH` of a path of the current root, without following a link at its end.
+    16 OpenPath { into: Slot, path: &'a CStr }
+    /// Copies what is in the root at the path into a detached mount, with owners, modes and links.
+    17 CopyUp { root: Slot, path: &'a CStr, to: Slot }
+    /// `mknodat(2)`, owner and mode included. A node that is there already and is the same is left as it is.
+    18 Mknod { at: Slot, path: &'a CStr, /** with `S_IFMT`. */ mode: u32, major: u32, minor: u32, uid: u32, gid: u32 }
+    /// `symlinkat(2)`. Where something is already it stays.
+    19 Symlink { at: Slot, path: &'a CStr, to: &'a CStr }
+    /// `pivot_root(2)` into the root, and the old root away.
+    20 PivotRoot { root: Slot }
+    /// Instead of it: the root moved over `/`, and `chroot(2)`.
+    21 MoveRoot { root: Slot }
+    /// Instead of both, where there is no mount namespace: `chroot(2)` alone.
+    22 Chroot { root: Slot }
+    /// Hides what is at the path: a directory behind an empty one, anything else behind the null device. Nothing there is nothing to hide.
+    23 Mask { root: Slot, path: &'a CStr, directory: Slot, null: Slot }
+    /// Makes what is at the path read-only, mounts below it included. Nothing there is nothing to do.
+    24 ReadOnly { root: Slot, path: &'a CStr }
+    /// Writes a value to a file below a slot (a private procfs), in one `write(2)`.
+    25 Write { at: Slot, path: &'a CStr, value: &'a [u8] }
+    /// `close(2)`: what a container's first process must not hold while it waits.
+    26 Close { slot: Slot }
+
+    // The process.
+    /// `sethostname(2)`.
+    40 Hostname { name: &'a [u8] }
+    /// `setdomainname(2)`.
+    41 Domainname { name: &'a [u8] }
+    /// A pseudo-terminal from the container's own devpts: its master goes to the host, its peer becomes stdin, stdout, stderr, the
+    /// controlling terminal and `/dev/console`.
+    42 Console { root: Slot, rows: u16, columns: u16, uid: u32, /** `/dev/console` is wanted (there is a mount namespace). */ bind: bool }
+    /// `prlimit(2)`.
+    43 Rlimit { resource: u32, soft: u64, hard: u64 }
+    /// `umask(2)`.
+    44 Umask { mask: u32 }
+    /// `chdir(2)`, the directory made if missing. With `early` a refused access is no fault yet: the user's own try comes later.
+    45 Chdir { path: &'a CStr, early: bool }
+    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`.
+    46 Keyring { name: &'a CStr }
+    /// `prctl(PR_CAPBSET_DROP)` of every capability but these.
+    47 BoundingSet { keep: u64 }
+    /// `prctl(PR_SET_KEEPCAPS)`.
+    48 KeepCaps {}
+    /// `setgroups(2)`; the ids are little-endian `u32`s.
+    49 Groups { ids: &'a [u8] }
+    /// `setresgid(2)`, all three.
+    50 Gid { gid: u32 }
+    /// `setresuid(2)`, all three.
+    51 Uid { uid: u32 }
+    /// `capset(2)`.
+    52 Capabilities { effective: u64, permitted: u64, inheritable: u64 }
+    /// `prctl(PR_CAP_AMBIENT)`: cleared, then these raised.
+    53 Ambient { raise: u64 }
+    /// `prctl(PR_SET_NO_NEW_PRIVS)`.
+    54 NoNewPrivileges {}
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`.
+    55 Seccomp { flags: u32, filter: &'a [u8] }
+    /// `personality(2)`.
+    56 Personality { persona: u32 }
+    /// Looks into the root's `/etc/passwd` for the user's home, and gives the process `HOME` by it (`/` where it names none).
+    57 Home { uid: u32 }
+
+    // The end.
+    /// Finds the program: the first candidate that is an executable file.
+    70 Find { candidates: List<'a> }
+    /// Everything before the user's program is done: says so to the host and waits for its word. From here on the host may end.
+    71 Created {}
+    /// Waits for `start` on a listening socket.
+    72 Gate { listener: Slot }
+    /// Runs a program in the container with the container's state on its standard input.
+    73 Hook { path: &'a CStr, args: List<'a>, env: List<'a>, /** In seconds; 0 is without end. */ timeout: u32 }
+    /// Closes every descriptor from this number on but those that report.
+    74 CloseFrom { first: u32 }
+    /// `execve(2)` of the program found.
+    75 Exec { args: List<'a>, env: List<'a> }
+}

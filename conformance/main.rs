@@ -6,9 +6,19 @@
 #![allow(unreachable_pub, missing_docs)]
 
 mod capabilities;
+mod hostname;
 mod lifecycle;
+mod mounts;
+mod namespaces;
+mod process;
+mod propagation;
+mod rlimits;
+mod root;
 mod state;
 mod support;
+mod time_namespace;
+mod user;
+mod user_namespace;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -20,7 +30,21 @@ use support::environment::Environment;
 use support::{Case, Test, expected};
 
 /// The parts of the suite.
-const PARTS: &[(&str, &[Test])] = &[("capabilities", capabilities::TESTS), ("lifecycle", lifecycle::TESTS), ("state", state::TESTS)];
+const PARTS: &[(&str, &[Test])] = &[
+    ("capabilities", capabilities::TESTS),
+    ("hostname", hostname::TESTS),
+    ("lifecycle", lifecycle::TESTS),
+    ("mounts", mounts::TESTS),
+    ("namespaces", namespaces::TESTS),
+    ("process", process::TESTS),
+    ("propagation", propagation::TESTS),
+    ("rlimits", rlimits::TESTS),
+    ("root", root::TESTS),
+    ("state", state::TESTS),
+    ("time_namespace", time_namespace::TESTS),
+    ("user", user::TESTS),
+    ("user_namespace", user_namespace::TESTS),
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

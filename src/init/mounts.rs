@@ -87,9 +87,27 @@ fn configure(context: i32, options: &List<'_>) -> Result<()> {
 }
 
 /// Opens a mount point.
-pub(crate) fn target(x: &mut Executor, into: Slot, root: Slot, path: &CStr, kind: Kind) -> Result<()> {
-    let file = paths::target(x.get(root)?, path, kind)?;
+pub(crate) fn target(x: &mut Executor, into: Slot, root: Slot, path: &CStr, kind: Kind, like: Slot) -> Result<()> {
+    let kind = match kind {
+        Kind::Same if stat(x.get(like)?, EMPTY)?.is(general::S_IFDIR) => Kind::Directory,
+        Kind::Same => Kind::File,
+        other => other,
+    };
+    let (file, made) = paths::target(x.get(root)?, path, kind)?;
+    x.made = made;
     x.set(into, file)
+}
+
+/// The mode of the mount point becomes that of the new file system's root. One that had to be made says nothing about the mode wanted.
+pub(crate) fn keep_mode(x: &Executor, target: Slot, mount: Slot) -> Result<()> {
+    if x.made {
+        return Ok(());
+    }
+    let mode = stat(x.get(target)?, EMPTY)?.mode & 0o7777;
+    let root = openat2(x.get(mount)?, c".", general::O_RDONLY | general::O_DIRECTORY, 0, general::RESOLVE_BENEATH)?;
+    let result = call(Sysno::fchmod, [fd(root), mode as usize, 0, 0, 0, 0]).map(drop);
+    close(root);
+    result
 }
 
 /// `move_mount(2)`, descriptor to descriptor.
@@ -124,7 +142,7 @@ fn parent(at: i32, path: &CStr) -> Result<(i32, &CStr)> {
     }
     dir[..slash].copy_from_slice(&bytes[..slash]);
     let name = CStr::from_bytes_with_nul(&bytes[slash + 1..]).unwrap_or(EMPTY);
-    Ok((paths::target(at, CStr::from_bytes_until_nul(&dir).unwrap_or(EMPTY), Kind::Directory)?, name))
+    Ok((paths::target(at, CStr::from_bytes_until_nul(&dir).unwrap_or(EMPTY), Kind::Directory)?.0, name))
 }
 
 /// `mknodat(2)`: the umask is 0, so the mode is exact. A node that is there already must be the same one.

@@ -21,19 +21,19 @@ fn inner(path: &CStr) -> &CStr {
     if path.is_empty() { c"." } else { path }
 }
 
-/// A mount point in the root, made if it is missing, as an `O_PATH` descriptor. Directories are made with mode 0755, files with 0644.
-pub(crate) fn target(root: i32, path: &CStr, kind: Kind) -> Result<i32> {
+/// A mount point in the root, made if it is missing, as an `O_PATH` descriptor, and whether it was made. Directories are made with mode 0755,
+/// files with 0644.
+pub(crate) fn target(root: i32, path: &CStr, kind: Kind) -> Result<(i32, bool)> {
     let links = if kind == Kind::RealDirectory { general::RESOLVE_NO_SYMLINKS } else { 0 };
     let file = match openat2(root, inner(path), general::O_PATH, 0, IN_ROOT | links) {
-        Err(Failure { errno: errno::ENOENT, .. }) => make(root, path, kind == Kind::File)?,
-        Err(Failure { errno: errno::ELOOP, call }) if links != 0 => return Err(failure(call, errno::ELOOP)),
+        Err(Failure { errno: errno::ENOENT, .. }) => return make(root, path, kind == Kind::File).map(|file| (file, true)),
         other => other?,
     };
     let is_directory = stat(file, c"")?.is(general::S_IFDIR);
     match (kind, is_directory) {
         (Kind::File, true) => Err(failure(Sysno::openat2, errno::EISDIR)),
         (Kind::Directory | Kind::RealDirectory, false) => Err(failure(Sysno::openat2, errno::ENOTDIR)),
-        _ => Ok(file),
+        _ => Ok((file, false)),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::report::Talk;
 use crate::sys::{self, Failure, Result, call, failure, fd};
 use crate::{console, copyup, hook, mounts, namespaces, process};
-use aril_plan::talk::About;
+use aril_plan::talk::{About, Header};
 use aril_plan::{In, Op, Slot, Wire};
 use core::ffi::CStr;
 use linux_raw_sys::{errno, general};
@@ -12,10 +12,13 @@ use syscalls::Sysno;
 /// What steps leave for later steps.
 pub(crate) struct Executor {
     slots: &'static mut [i32],
+    passed: u16,
     /// How many steps there are.
     pub(crate) steps: u32,
     /// Whether the masks' directory and null device are attached somewhere already: from then on they can be cloned.
     pub(crate) placed: [bool; 2],
+    /// The last [`Op::Target`] had to be made.
+    pub(crate) made: bool,
     /// An early [`Op::Chdir`] did it.
     pub(crate) in_cwd: bool,
     /// `HOME=…` where the configuration has none.
@@ -62,10 +65,12 @@ impl Detail {
 }
 
 impl Executor {
-    pub(crate) fn new(slots: &'static mut [i32], steps: u32) -> Executor {
+    pub(crate) fn new(slots: &'static mut [i32], header: Header) -> Executor {
         Executor {
             slots,
-            steps,
+            passed: header.passed,
+            steps: header.steps,
+            made: false,
             placed: [false; 2],
             in_cwd: false,
             home: None,
@@ -79,7 +84,7 @@ impl Executor {
     pub(crate) fn get(&self, slot: Slot) -> Result<i32> {
         match slot {
             Slot::CWD => Ok(general::AT_FDCWD),
-            Slot(i) => match self.slots.get(usize::from(i)) {
+            slot => match self.slots.get(slot.index(self.passed)) {
                 Some(&file) if file >= 0 => Ok(file),
                 _ => Err(failure(Sysno::close, errno::EBADF)),
             },
@@ -88,7 +93,7 @@ impl Executor {
 
     /// Puts a descriptor into a slot; what was in it is closed.
     pub(crate) fn set(&mut self, slot: Slot, file: i32) -> Result<()> {
-        let place = self.slots.get_mut(usize::from(slot.0)).ok_or(failure(Sysno::close, errno::EBADF))?;
+        let place = self.slots.get_mut(slot.index(self.passed)).ok_or(failure(Sysno::close, errno::EBADF))?;
         let old = core::mem::replace(place, file);
         if old >= 0 {
             sys::close(old);
@@ -126,7 +131,8 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
             let userns = if userns == Slot::NONE { 0 } else { x.get(userns)? };
             mounts::set_attr(x.get(mount)?, recursive, set, clear, propagation, userns)
         }
-        Op::Target { into, root, path, kind } => mounts::target(x, into, root, path, kind),
+        Op::Target { into, root, path, kind, like } => mounts::target(x, into, root, path, kind, like),
+        Op::KeepMode { target, mount } => mounts::keep_mode(x, target, mount),
         Op::MoveMount { mount, target } => mounts::attach(x.get(mount)?, x.get(target)?),
         Op::OpenPath { into, path } => mounts::open_path(x, into, path),
         Op::CopyUp { root, path, to } => copyup::copy_up(x.get(root)?, path, x.get(to)?),

@@ -78,11 +78,11 @@ fn receive(talk: &Talk) -> Result<(Executor, In<'static>)> {
     talk.read(plan)?;
     let mut from = In(plan);
     let header = Header::decode(&mut from).ok_or(bad)?;
-    let slots = sys::allocate_fds(header.slots.into())?;
+    let slots = sys::allocate_fds(usize::from(header.passed) + usize::from(header.opened))?;
     for slot in slots.iter_mut().take(header.passed.into()) {
         *slot = i32::decode(&mut from).ok_or(bad)?;
         // Passed on through execve, and not to go on to the user's program.
         sys::call(Sysno::fcntl, [sys::fd(*slot), general::F_SETFD as usize, general::FD_CLOEXEC as usize, 0, 0, 0])?;
     }
-    Ok((Executor::new(slots, header.steps), from))
+    Ok((Executor::new(slots, header), from))
 }

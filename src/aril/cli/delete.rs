@@ -1,0 +1,22 @@
+//! `aril delete`
+
+use crate::error::Result;
+use crate::lifecycle::{self, Global, Id};
+
+/// Remove a container that has stopped
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aril delete web\n  aril delete --force web")]
+pub(super) struct Delete {
+    /// End it first if it runs; a container that does not exist is no error
+    #[arg(short, long)]
+    force: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: Id,
+}
+
+impl Delete {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        lifecycle::delete::delete(global, &self.id, self.force)
+    }
+}

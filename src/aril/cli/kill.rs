@@ -1,0 +1,26 @@
+//! `aril kill`
+
+use super::signal::Signal;
+use crate::error::Result;
+use crate::lifecycle::{self, Global, Id};
+
+/// Send a signal to the process of a container
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aril kill web\n  aril kill web KILL\n  aril kill --all web SIGRTMIN+3")]
+pub(super) struct Kill {
+    /// Send it to every process of the container; one that has ended is no error then
+    #[arg(short, long)]
+    all: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: Id,
+    /// Name with or without SIG, or number
+    #[arg(value_name = "SIGNAL", default_value = "TERM")]
+    signal: Signal,
+}
+
+impl Kill {
+    pub(super) fn run(self, global: &Global) -> Result<()> {
+        lifecycle::kill::kill(global, &self.id, self.signal.number(), self.all)
+    }
+}

@@ -1,0 +1,113 @@
+//! The command line: one file per command, with its flags and what it calls.
+//!
+//! Managers pass flags in the ways that Go's flag package takes them; [`argv`] brings these into one form before they are parsed.
+
+mod argv;
+mod create;
+mod creation;
+mod delete;
+mod flags;
+mod kill;
+mod list;
+mod root;
+mod run;
+mod signal;
+mod spec;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use crate::error::{Error, Result};
+use crate::lifecycle::Global;
+use crate::log::Log;
+use crate::sys::{self, Errno};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::Write as _;
+
+/// Run containers from OCI bundles
+///
+/// A bundle is a directory with a config.json and the container's root file system. Containers are known by an id of your choice.
+#[derive(Debug, Parser)]
+#[command(
+    name = "aril",
+    disable_version_flag = true,
+    args_override_self = true,
+    subcommand_value_name = "COMMAND",
+    after_help = "Example: a shell in a container\n  mkdir -p box/rootfs && cp -r ROOT-FILE-SYSTEM/. box/rootfs\n  aril spec --bundle box\n  aril run --bundle box my-box\n\n`aril COMMAND --help` explains a command."
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: flags::Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::Create),
+    Start(start::Start),
+    State(state::State),
+    Kill(kill::Kill),
+    Delete(delete::Delete),
+    Run(run::Run),
+    List(list::List),
+    Spec(spec::Spec),
+}
+
+impl Command {
+    fn run(self, global: &Global) -> Result<u8> {
+        match self {
+            Command::Create(it) => it.run(global).map(|()| 0),
+            Command::Start(it) => it.run(global).map(|()| 0),
+            Command::State(it) => it.run(global).map(|()| 0),
+            Command::Kill(it) => it.run(global).map(|()| 0),
+            Command::Delete(it) => it.run(global).map(|()| 0),
+            Command::Run(it) => it.run(global),
+            Command::List(it) => it.run(global).map(|()| 0),
+            Command::Spec(it) => it.run().map(|()| 0),
+        }
+    }
+}
+
+/// Does what a command line says: its log, and the exit status.
+///
+/// # Errors
+/// (In the second.) What made the command fail; the caller writes it to the log.
+pub fn run(argv: Vec<OsString>) -> (Log, Result<u8>) {
+    let argv = argv::normalise(&Cli::command(), argv);
+    match parse(&argv) {
+        Ok(Cli { flags, command }) => with_log(&flags, |global| match command {
+            Some(command) => command.run(global),
+            None => print(&Cli::command().render_help().to_string()).map(|()| 0),
+        }),
+        Err(error) => match usage::answer(&error) {
+            Some(text) => (Log::default(), print(&text).map(|()| 0)),
+            None => (usage::log(argv.clone()), Err(usage::error(&argv, &error))),
+        },
+    }
+}
+
+fn parse(argv: &[OsString]) -> std::result::Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&Cli::command().try_get_matches_from(argv)?)
+}
+
+fn with_log(flags: &flags::Flags, work: impl FnOnce(&Global) -> Result<u8>) -> (Log, Result<u8>) {
+    match flags.log() {
+        Ok(log) => {
+            let outcome = flags.global(log.clone()).and_then(|global| work(&global));
+            (log, outcome)
+        }
+        Err(error) => (Log::default(), Err(error)),
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+        Error::Sys(sys::Error::new("write", "standard output", errno))
+    })
+}

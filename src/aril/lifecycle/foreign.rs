@@ -1,0 +1,161 @@
+//! Containers of other runtimes in the same state root: they are recognised by the files in their directory, listed as far as these can be
+//! read, and otherwise left alone.
+
+use super::list::{Entry, user_name};
+use super::{Id, Status, store};
+use crate::error::{Error, Result};
+use crate::sys::{self, Errno};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, fstatat};
+use serde_json::Value;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+/// The largest state file that is read, in bytes.
+const SIZE_MAX: u64 = 16 << 20;
+
+/// Files that tell whose a container's directory is; the first that is there decides.
+const SIGNS: &[(&str, Option<&str>)] = &[
+    // aril keeps a state.json and a config.json as well.
+    (store::RECORD, None),
+    ("youki_config.json", Some("youki")),
+    ("status", Some("crun")),
+    ("state.json", Some("runc")),
+    // Of a create that is at work or was cut short: crun copies the configuration first.
+    ("config.json", Some("crun")),
+    ("exec.fifo", Some("runc")),
+];
+
+/// The runtime that made the container of this state directory, if it was not aril. Nothing is read but names.
+#[must_use]
+pub fn whose(dir: BorrowedFd<'_>) -> Option<&'static str> {
+    SIGNS.iter().find(|(file, _)| has(dir, file)).and_then(|(_, owner)| *owner)
+}
+
+/// What `owner` says of the container of this state directory. What is not said is empty.
+///
+/// # Errors
+/// The state file cannot be read, or is no JSON.
+pub fn read(dir: BorrowedFd<'_>, owner: &'static str, id: &Id) -> Result<Entry> {
+    let user = fstat(dir).map(|it| user_name(it.st_uid)).map_err(|errno| sys::Error::bare("fstat", errno))?;
+    let blank = Entry { id: id.as_str().to_owned(), owner: user, runtime: Some(owner), ..Entry::default() };
+    let file = if owner == "crun" { "status" } else { "state.json" };
+    let state = match load(dir, file) {
+        Ok(state) => state,
+        Err(Error::Sys(sys::Error { errno: Errno::ENOENT, .. })) => return Ok(Entry { status: Status::Creating, ..blank }),
+        Err(error) => return Err(error),
+    };
+    let entry = match owner {
+        "crun" => crun(dir, &state, blank),
+        "youki" => youki(&state, blank),
+        _ => runc(dir, &state, blank),
+    };
+    Ok(if entry.status == Status::Stopped { Entry { pid: 0, ..entry } } else { entry })
+}
+
+fn runc(dir: BorrowedFd<'_>, state: &Value, blank: Entry) -> Entry {
+    let config = &state["config"];
+    let mut annotations = blank.annotations.clone();
+    for label in config["labels"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        annotations.extend(label.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    let cgroups = state["cgroup_paths"].as_object();
+    let frozen = cgroups.is_some_and(|paths| paths.values().filter_map(Value::as_str).any(frozen));
+    Entry {
+        oci_version: text(&config["version"]),
+        pid: pid(&state["init_process_pid"]),
+        status: status(dir, pid(&state["init_process_pid"]), state["init_process_start"].as_u64(), frozen),
+        bundle: annotations.remove("bundle").unwrap_or_default(),
+        rootfs: text(&config["rootfs"]),
+        created: text(&state["created"]),
+        annotations,
+        ..blank
+    }
+}
+
+fn crun(dir: BorrowedFd<'_>, state: &Value, blank: Entry) -> Entry {
+    let config = load(dir, "config.json").unwrap_or_default();
+    let cgroup = text(&state["cgroup-path"]);
+    let frozen =
+        ["", "/freezer", "/unified"].iter().any(|hierarchy| !cgroup.is_empty() && frozen(&format!("/sys/fs/cgroup{hierarchy}/{cgroup}")));
+    Entry {
+        oci_version: text(&config["ociVersion"]),
+        pid: pid(&state["pid"]),
+        status: status(dir, pid(&state["pid"]), state["process-start-time"].as_u64(), frozen),
+        bundle: text(&state["bundle"]),
+        rootfs: text(&state["rootfs"]),
+        created: text(&state["created"]),
+        annotations: serde_json::from_value(config["annotations"].clone()).unwrap_or_default(),
+        ..blank
+    }
+}
+
+/// It notes no start time, so that another process of the same pid passes for the container's.
+fn youki(state: &Value, blank: Entry) -> Entry {
+    let status = match state["status"].as_str() {
+        _ if started(pid(&state["pid"])).is_none() => Status::Stopped,
+        Some("creating") => Status::Creating,
+        Some("created") => Status::Created,
+        Some("paused") => Status::Paused,
+        Some("running") => Status::Running,
+        _ => Status::Stopped,
+    };
+    Entry {
+        oci_version: text(&state["ociVersion"]),
+        pid: pid(&state["pid"]),
+        status,
+        bundle: text(&state["bundle"]),
+        created: text(&state["created"]),
+        annotations: serde_json::from_value(state["annotations"].clone()).unwrap_or_default(),
+        ..blank
+    }
+}
+
+/// runc and crun: the process of that start time lives, and the fifo that `start` waits at is there until then.
+fn status(dir: BorrowedFd<'_>, pid: i32, start: Option<u64>, frozen: bool) -> Status {
+    match started(pid) {
+        Some(now) if start.is_none_or(|start| start == now) => match (has(dir, "exec.fifo"), frozen) {
+            (true, _) => Status::Created,
+            (false, true) => Status::Paused,
+            (false, false) => Status::Running,
+        },
+        _ => Status::Stopped,
+    }
+}
+
+/// When a process that lives was started, in clock ticks since boot: field 22 of proc_pid_stat(5).
+fn started(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().filter(|_| pid > 0)?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| alive)
+}
+
+/// Whether the cgroup at this path, of either version, is frozen.
+fn frozen(cgroup: &str) -> bool {
+    let is = |file: &str, value: &str| std::fs::read_to_string(format!("{cgroup}/{file}")).is_ok_and(|text| text.trim_end() == value);
+    is("cgroup.freeze", "1") || is("freezer.state", "FROZEN")
+}
+
+fn has(dir: BorrowedFd<'_>, file: &str) -> bool {
+    fstatat(dir, file, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+}
+
+fn load(dir: BorrowedFd<'_>, name: &str) -> Result<Value> {
+    let failed = |errno| sys::Error::new("openat", name, errno);
+    // O_NONBLOCK: a fifo of that name must not hold the caller up.
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = File::from(openat(dir, name, flags, Mode::empty()).map_err(failed)?);
+    let mut bytes = Vec::new();
+    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::Other(format!("{name} is no valid JSON: {error}")))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn pid(value: &Value) -> i32 {
+    value.as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default()
+}

@@ -1,8 +1,11 @@
 //! Device nodes and links in `/dev`.
 
+use super::plan::{Plan, c_string};
+use super::{Subject, mounts};
 use crate::config::spec::{LinuxDevice, LinuxDeviceType};
 use crate::config::{Invalid, Pointer};
-use std::ffi::CString;
+use aril_plan::{Kind, Op, Slot};
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -59,6 +62,41 @@ pub fn links(kcore: bool) -> Vec<Link> {
         links.push(Link { path: "dev/core", to: "/proc/kcore" });
     }
     links
+}
+
+/// Makes nodes and links. Where the configuration binds a directory of the host over `/dev`, that is the caller's.
+pub(crate) fn make_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> Result<(), Invalid> {
+    let at = Pointer::to("/linux/devices");
+    let nodes = resolve(subject.linux.devices().as_deref().unwrap_or_default(), &at)?;
+    if mounts::binds_over(subject, "/dev")? {
+        return Ok(());
+    }
+    for node in &nodes {
+        plan.part(&node.at, format!("cannot make the device /{}", node.path.to_string_lossy()));
+        if subject.in_userns() && node.mode & libc::S_IFMT != libc::S_IFIFO {
+            bind(plan, subject, root, node);
+        } else {
+            let Node { mode, major, minor, uid, gid, .. } = *node;
+            plan.push(Op::Mknod { at: root, path: &node.path, mode, major, minor, uid, gid });
+        }
+    }
+    let at = Pointer::to("/linux");
+    for link in links(true) {
+        plan.part(&at, format!("cannot make the link /{}", link.path));
+        let (path, to) = (c_string(link.path, &at)?, c_string(link.to, &at)?);
+        plan.push(Op::Symlink { at: root, path: &path, to: &to });
+    }
+    Ok(())
+}
+
+/// Nobody makes devices in a user namespace: the host's node is bound.
+fn bind(plan: &mut Plan, subject: &Subject<'_>, root: Slot, node: &Node) {
+    let mut host = b"/".to_vec();
+    host.extend_from_slice(node.path.to_bytes());
+    let tree = mounts::tree(plan, subject, Path::new(OsStr::from_bytes(&host)), false);
+    let target = plan.slot();
+    plan.push(Op::Target { into: target, root, path: &node.path, kind: Kind::File, like: Slot::NONE });
+    plan.push(Op::MoveMount { mount: tree, target });
 }
 
 /// The nodes of the container: those that every one has and those that stand at a pointer, which win.

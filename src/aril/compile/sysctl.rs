@@ -1,6 +1,10 @@
 //! Kernel parameters: only those that belong to a namespace of the container's own.
 
+use super::namespaces::{IPC, NETWORK, USER, UTS};
+use super::plan::Plan;
+use super::{Subject, mounts};
 use crate::config::{Invalid, Pointer};
+use aril_plan::Op;
 use std::collections::HashMap;
 use std::ffi::CString;
 
@@ -22,6 +26,24 @@ enum Namespace {
     Network,
     User,
     Uts,
+}
+
+/// Writes the parameters through a procfs that only the executor has.
+pub(crate) fn write_all(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
+    let Some(sysctl) = subject.linux.sysctl().as_ref().filter(|s| !s.is_empty()) else { return Ok(()) };
+    let (at, ns) = (Pointer::to("/linux/sysctl"), &subject.namespaces);
+    let own = Own { ipc: ns.own(IPC), network: ns.own(NETWORK), user: ns.own(USER), uts: ns.own(UTS) };
+    let some = |name: &Option<String>| name.as_ref().is_some_and(|n| !n.is_empty());
+    let names = Names { hostname: some(subject.request.spec.hostname()), domainname: some(subject.request.spec.domainname()) };
+    let parameters = resolve(sysctl, &at, own, names)?;
+    plan.part(&at, "cannot make a private procfs");
+    let proc = mounts::private_proc(plan, subject);
+    for Sysctl { at, path, value } in &parameters {
+        plan.part(at, format!("cannot write sysctl {}", path.to_string_lossy().trim_start_matches("sys/")));
+        plan.push(Op::Write { at: proc, path, value });
+    }
+    plan.push(Op::Close { slot: proc });
+    Ok(())
 }
 
 /// Which namespaces are the container's own: new, or joined and another than the runtime's.

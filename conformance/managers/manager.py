@@ -230,7 +230,9 @@ class Podman(DockerLike):
 
     @property
     def always(self):
-        return (f"--cgroup-parent=/{self.cgroup}", *ulimits())
+        # Podman asks for a limit of its own where it is told of none.
+        unlimited = [] if has_controller("pids") else ["--pids-limit=-1"]
+        return (f"--cgroup-parent=/{self.cgroup}", *ulimits(), *unlimited)
 
     def up(self):
         os.mkdir(f"{self.home}/hooks")
@@ -333,6 +335,8 @@ class Containerd(Manager):
         more=(),
     ):
         flags = ["--runc-binary", self.runtime, "--snapshotter", self.snapshotter]
+        # Its default, 1024, is asked for too.
+        flags += [] if has_controller("cpu") else ["--cpu-shares", "0"]
         flags += [word for pair in env for word in ("--env", pair)]
         flags += ["--cwd", cwd] if cwd else []
         flags += ["--read-only"] if read_only else []
@@ -387,6 +391,9 @@ class Containerd(Manager):
             stderr=log,
         )
         until(lambda: self.pid(name) or self.running[name].poll() is not None, f"ctr starts {name}")
+        if self.running[name].poll():
+            del self.running[name]
+            raise Failed(f"{name} does not start: {self.logs(name)}")
         return name
 
     def wait(self, name):
@@ -423,6 +430,12 @@ ULIMITS = {"nofile": 1024, "nproc": 4096}
 def ulimits():
     """Within what any root may set, also one without CAP_SYS_RESOURCE."""
     return [f"--ulimit={name}={value}:{value}" for name, value in ULIMITS.items()]
+
+
+def has_controller(name):
+    """Whether a cgroup hierarchy, of either version, has the controller."""
+    unified = pathlib.Path("/sys/fs/cgroup/cgroup.controllers")
+    return os.path.isdir(f"/sys/fs/cgroup/{name}") or (unified.exists() and name in unified.read_text().split())
 
 
 def cgroups(name):

@@ -372,8 +372,12 @@ def _(m):
 
 @test("--privileged: every capability, the host's devices, mounts, no seccomp")
 def _(m):
-    with open("/proc/self/status") as status:
-        bounding = int(re.search(r"^CapBnd:\s*(\S+)", status.read(), re.MULTILINE).group(1), 16)
+    status = pathlib.Path("/proc/self/status").read_text()
+    bounding = int(re.search(r"^CapBnd:\s*(\S+)", status, re.MULTILINE).group(1), 16)
+    every = (2 << int(pathlib.Path("/proc/sys/kernel/cap_last_cap").read_text())) - 1
+    if m.name == "docker" and bounding != every and must([m.runtime, "--version"]).startswith("runc "):
+        # The specification has a runtime warn of what it cannot grant, and go on.
+        raise Skip(f"root lacks capabilities here ({bounding:x} of {every:x}); Docker asks for all, and runc refuses")
     expect_equal(capabilities(m, privileged=True), bounding, "effective set")
     script = "mount -t tmpfs none /mnt && echo mounted; sed -n 's/^Seccomp:.//p' /proc/self/status; : < /dev/kmsg && echo kmsg"
     devices = {"more": ["--device", "/dev/kmsg"]} if m.name == "containerd" else {}

@@ -117,7 +117,7 @@ class Machine:
         (self.call / "files").mkdir(parents=True)
         listeners = {name: self.listen(name) for name in ("control", "output")}
         kernel = image.kernel(options.kernel)
-        share = f"local,security_model=none,multidevs=remap,id=host,path={os.path.realpath(options.share)}"
+        share = f"local,security_model=none,multidevs=remap,id=share,path={os.path.realpath(options.share)}"
         argv = [
             *image.qemu("qemu-system-x86_64"), *accelerator(), "-machine", "q35", "-smp", str(options.cpus), "-m", str(options.memory),
             "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
@@ -126,9 +126,9 @@ class Machine:
             "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off",
             "-drive", f"id=root,if=none,file={disk},format={disk_format},cache=unsafe,snapshot={'off' if keep_disk else 'on'}",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-            "-fsdev", f"local,security_model=none,multidevs=remap,id=vm,path={self.call}",
-            "-device", "virtio-9p-pci,fsdev=vm,mount_tag=vm",
-            "-fsdev", f"{share},readonly={'off' if options.writable else 'on'}", "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
+            "-fsdev", f"local,security_model=none,multidevs=remap,id=call,path={self.call}",
+            "-device", "virtio-9p-pci,fsdev=call,mount_tag=call",
+            "-fsdev", f"{share},readonly={'off' if options.writable else 'on'}", "-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
         ]
         for name in listeners:
             argv += ["-chardev", f"socket,id={name},path={self.directory}/{name}", "-device", f"virtserialport,chardev={name},name=vm.{name}"]
@@ -234,8 +234,14 @@ class Machine:
         for file in options.file:
             shutil.copy2(file, self.call / "files")
         (self.call / "command").write_text(shlex.join(options.command) + "\n")
-        share = "," + ("rw" if options.writable else "ro")
-        (self.call / "environment").write_text(f"VM_DIRECTORY=/host\nVM_TIMEOUT={options.timeout}\nVM_SHARE={share}\n")
+        share, here = os.path.realpath(options.share), os.getcwd()
+        words = {
+            "SHARE": share,
+            "ACCESS": "rw" if options.writable else "ro",
+            "DIRECTORY": here if os.path.commonpath([share, here]) == share else share,
+            "TIMEOUT": str(options.timeout),
+        }
+        (self.call / "environment").write_text("".join(f"{name}={shlex.quote(word)}\n" for name, word in words.items()))
         self.control.sendall(b"go %d\n" % time.time())
         end = time.monotonic() + options.timeout + 60
         status = None

@@ -157,17 +157,25 @@ pub fn read_text_at(dir: impl AsFd, name: &str, max: u64) -> Result<String> {
 }
 
 fn read_text_of(file: OwnedFd, path: &Path, max: u64) -> Result<String> {
-    let failed = |e: std::io::Error| {
-        let errno = if e.kind() == std::io::ErrorKind::InvalidData { Errno::EILSEQ } else { errno(&e) };
-        Error::new("read", path, errno)
-    };
-    let mut text = String::new();
+    String::from_utf8(read_bytes_of(file, path, max)?).map_err(|_| Error::new("read", path, Errno::EILSEQ))
+}
+
+/// Reads a file of at most `max` bytes, whatever they are.
+///
+/// # Errors
+/// The errno of `open(2)` or `read(2)`; `EFBIG` for a longer file.
+pub fn read_bytes(path: &Path, max: u64) -> Result<Vec<u8>> {
+    read_bytes_of(open(path, OFlag::O_RDONLY | OFlag::O_NOCTTY, 0)?, path, max)
+}
+
+fn read_bytes_of(file: OwnedFd, path: &Path, max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
     let mut file = File::from(file).take(max + 1);
-    file.read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > max {
+    file.read_to_end(&mut bytes).map_err(|e| Error::new("read", path, errno(&e)))?;
+    if bytes.len() as u64 > max {
         return Err(Error::new("read", path, Errno::EFBIG));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Writes all bytes to a file.
@@ -329,4 +337,13 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
 pub fn is_open(number: i32) -> bool {
     // SAFETY: F_GETFD only looks.
     unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// The path of an open file, as the kernel knows it: absolute and without links.
+///
+/// # Errors
+/// The errno of `readlink(2)` of `/proc/self/fd/N`.
+pub fn real_path(file: impl AsFd) -> Result<std::path::PathBuf> {
+    let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    nix::fcntl::readlink(link.as_str()).map(Into::into).map_err(|e| Error::new("readlink", link, e))
 }

@@ -63,7 +63,7 @@ pub fn capabilities() -> Result<(u64, u64, u8)> {
 pub fn in_userns() -> Result<bool> {
     match super::fs::read_text(Path::new("/proc/self/uid_map"), 1 << 16) {
         Ok(map) => Ok(map.split_ascii_whitespace().ne(["0", "0", "4294967295"])),
-        Err(Error { errno: Errno::ENOENT, .. }) if Path::new("/proc/self/stat").symlink_metadata().is_ok() => Ok(false), // a kernel without them
+        Err(Error { errno: Errno::ENOENT, .. }) if super::fs::statfs_type(c"/proc") == Ok(super::fs::PROC_SUPER_MAGIC) => Ok(false), // a kernel without them
         Err(other) => Err(other),
     }
 }
@@ -196,27 +196,43 @@ pub fn wait(child: impl AsFd) -> Result<Exit> {
     Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status & 0x7f) })
 }
 
-/// When a process began, in clock ticks since boot: field 22 of `/proc/PID/stat`. With the boot id and the pid it names a process for ever.
+/// What `/proc/PID/stat` says of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Its name.
+    pub name: String,
+    /// Its state: `Z` and `X` are those of a process that has ended.
+    pub state: char,
+    /// When it began, in clock ticks since boot. With the boot id and the pid it names a process for ever.
+    pub start: u64,
+}
+
+/// When a process began, in clock ticks since boot.
+///
+/// # Errors
+/// As of [`stat`].
+pub fn start_time(pid: i32) -> Result<u64> {
+    Ok(stat(pid)?.start)
+}
+
+/// Reads `/proc/PID/stat` (proc_pid_stat(5)).
 ///
 /// # Errors
 /// The errno of reading the file (`ENOENT` or `ESRCH` where there is no such process), `EINVAL` if it cannot be understood.
-pub fn start_time(pid: i32) -> Result<u64> {
-    Ok(stat(pid)?.1)
+pub fn stat(pid: i32) -> Result<Stat> {
+    let path = format!("/proc/{pid}/stat");
+    let bytes = super::fs::read_bytes(Path::new(&path), 1 << 16)?;
+    parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| Error::new("read", path, Errno::EINVAL))
 }
 
-/// The state letter and the start time of a process.
-///
-/// # Errors
-/// As of [`start_time`].
-pub fn stat(pid: i32) -> Result<(char, u64)> {
-    let path = format!("/proc/{pid}/stat");
-    let text = super::fs::read_text(Path::new(&path), 1 << 16)?;
-    // The second field is the name in parentheses, and may hold anything.
-    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+/// The second field is the name in parentheses, and may hold anything.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (head, fields) = text.rsplit_once(')')?;
+    let name = head.split_once('(')?.1.to_owned();
     let mut fields = fields.split_ascii_whitespace();
-    let state = fields.next().and_then(|s| s.chars().next());
-    let start = fields.nth(18).and_then(|n| n.parse().ok());
-    state.zip(start).ok_or_else(|| Error::new("read", path, Errno::EINVAL))
+    let state = fields.next()?.chars().next()?;
+    let start = fields.nth(18)?.parse().ok()?;
+    Some(Stat { name, state, start })
 }
 
 /// The id of this boot of the kernel.
@@ -265,4 +281,18 @@ pub fn kind_of_namespace(namespace: impl AsFd) -> Result<u32> {
 pub fn is_setuid() -> bool {
     // SAFETY: reads the auxiliary vector.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stat, parse_stat};
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+        let expected = |name: &str| Some(Stat { name: name.to_owned(), state: 'S', start: 4242 });
+        assert_eq!(parse_stat(&format!("7 (sh) {rest}")), expected("sh"));
+        assert_eq!(parse_stat(&format!("7 (a) Z (b) {rest}")), expected("a) Z (b"));
+        assert_eq!(parse_stat("7 (sh) S 1"), None);
+    }
 }

@@ -1,0 +1,10 @@
+//! Starting the executor, and talking with it until the container is what the configuration says.
+
+pub mod describe;
+pub mod hooks;
+pub mod image;
+pub mod open;
+pub mod spawn;
+pub mod talk;
+
+pub use talk::Fault;

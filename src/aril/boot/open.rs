@@ -1,0 +1,97 @@
+//! Opening what the plan says that the host opens.
+
+use crate::cgroup::Place;
+use crate::compile::{Plan, Source};
+use crate::error::{Doing, Error, Result};
+use crate::sys::{self, mount};
+use nix::fcntl::OFlag;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Opens the sources in order.
+///
+/// `gate` is the socket on which `start` will be heard.
+///
+/// # Errors
+/// The first that cannot be opened, with the part of the configuration that wants it.
+pub fn sources(plan: &Plan, place: &Place, gate: Option<&OwnedFd>) -> Result<Vec<OwnedFd>> {
+    let mut files = Vec::with_capacity(plan.sources.len());
+    for (part, source) in &plan.sources {
+        let part = &plan.parts[*part];
+        let file = one(source, place, gate);
+        files.push(file.doing_at(&part.at, || part.what.clone())?);
+    }
+    Ok(files)
+}
+
+fn one(source: &Source, place: &Place, gate: Option<&OwnedFd>) -> Result<OwnedFd> {
+    match source {
+        Source::Tree { path, recursive, change, recursive_change, nofollow } => {
+            let tree = tree(path, *recursive, *nofollow)?;
+            for (recursive, change) in [(true, recursive_change), (false, change)] {
+                if *change != mount::Change::default() {
+                    mount::set_attr(tree.as_fd(), recursive, *change, None)?;
+                }
+            }
+            Ok(tree)
+        }
+        Source::Cgroup { hierarchy, attr } => {
+            let directory = place.hierarchies.get(*hierarchy).map(crate::cgroup::Hierarchy::directory);
+            let directory = directory.ok_or_else(|| Error::Other("the container has no cgroup to show".to_owned()))?;
+            let tree = tree(&directory, false, false)?;
+            let change = mount::Change { set: *attr, clear: 0, propagation: libc::MS_PRIVATE };
+            mount::set_attr(tree.as_fd(), false, change, None)?;
+            Ok(tree)
+        }
+        Source::Namespace { path, kind } => namespace(path, *kind),
+        Source::Null => null(),
+        Source::Proc => Ok(mount::new_fs(c"proc", &[], mount::attr::NOSUID | mount::attr::NODEV | mount::attr::NOEXEC)?),
+        Source::Gate => match gate {
+            Some(gate) => gate.try_clone().map_err(|e| sys::Error::bare("dup", sys::fs::errno(&e)).into()),
+            None => Err(Error::Other("the container has no gate".to_owned())),
+        },
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::Other(format!("{path:?} has a NUL in it")))
+}
+
+/// A detached copy of the tree at a path of the host.
+fn tree(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+    if nofollow {
+        let file = sys::fs::open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
+        return mount::open_tree(file.as_fd(), c"", recursive).map_err(|e| sys::Error::new("open_tree", path, e.errno).into());
+    }
+    Ok(mount::open_tree(cwd(), &c_path(path)?, recursive)?)
+}
+
+fn cwd() -> BorrowedFd<'static> {
+    nix::fcntl::AT_FDCWD
+}
+
+/// A namespace, checked to be of the kind that the configuration says.
+fn namespace(path: &Path, kind: u32) -> Result<OwnedFd> {
+    let file = sys::fs::open(path, OFlag::O_RDONLY, 0)?;
+    let found = sys::process::kind_of_namespace(&file).doing(|| format!("{} is no namespace", path.display()))?;
+    if found == kind {
+        return Ok(file);
+    }
+    let name = crate::compile::namespaces::name;
+    Err(Error::Other(format!("{} is a {} namespace, not a {} one", path.display(), name(found), name(kind))))
+}
+
+/// The null device: whatever stands at its path must be it (CVE-2025-31133).
+fn null() -> Result<OwnedFd> {
+    let file = sys::fs::open(Path::new("/dev/null"), OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
+    let stat = sys::fs::fstat(&file)?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != libc::makedev(1, 3) {
+        return Err(Error::Other("/dev/null is not the null device".to_owned()));
+    }
+    let tree = mount::open_tree(file.as_fd(), c"", false)?;
+    let change = mount::Change { set: mount::attr::NOSUID | mount::attr::NOEXEC, clear: mount::attr::NODEV, propagation: libc::MS_PRIVATE };
+    mount::set_attr(tree.as_fd(), false, change, None)?;
+    Ok(tree)
+}

@@ -1,0 +1,96 @@
+//! The start of the executor, up to the container's being created.
+
+use super::talk::{Heard, Label, answer, hear};
+use super::{image, open};
+use crate::cgroup::{Cgroup, Place};
+use crate::compile::Plan;
+use crate::error::{Doing, Error, Result};
+use crate::sys::process::{Child, Spawn};
+use crate::sys::{self, Errno, socket};
+use aril_plan::talk::{About, Report};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// An executor that runs.
+#[derive(Debug)]
+pub struct Executor {
+    /// The container's first process; until it has forked, the process that will.
+    pub process: Child,
+    /// The socket to it.
+    pub talk: OwnedFd,
+}
+
+/// What the host does while the executor waits, by step.
+pub trait Attend {
+    /// Does the step and gives the answer. `file` is what the executor sent with its question.
+    ///
+    /// # Errors
+    /// The container cannot be: the executor is ended.
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>>;
+}
+
+/// Starts the executor in its cgroup, and sends it the plan.
+///
+/// # Errors
+/// What could not be opened, made or sent.
+pub fn spawn(plan: &Plan, place: &Place, cgroup: Option<&Cgroup>, gate: Option<&OwnedFd>, preserve: u32, before_plan: &mut dyn FnMut(&Child) -> Result<()>) -> Result<Executor> {
+    let sources = open::sources(plan, place, gate)?;
+    let program = image::program()?;
+    let (ours, theirs) = socket::pair()?;
+    let number = CString::new(theirs.as_raw_fd().to_string()).unwrap_or_default();
+    let passed: Vec<_> = sources.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut inherit = passed.clone();
+    inherit.push(theirs.as_raw_fd());
+    inherit.extend((0..preserve.cast_signed()).map(|i| 3 + i));
+    let into = cgroup.and_then(Cgroup::fd);
+    let how = Spawn { namespaces: plan.namespaces, cgroup: into, image: program.as_fd(), args: &[c"aril-init", &number], inherit: &inherit };
+    let process = sys::process::spawn(&how).doing(|| {
+        let reason = cgroup.map(Cgroup::why_not_joined).unwrap_or_default();
+        format!("cannot start the container's first process{reason}")
+    })?;
+    let executor = Executor { process, talk: ours };
+    drop(theirs);
+    if let Some(cgroup) = cgroup.filter(|c| c.needs_migration()) {
+        cgroup.add(executor.process.pid)?;
+    }
+    before_plan(&executor.process)?;
+    match socket::send(&executor.talk, &plan.encode(&passed), &[]) {
+        Ok(()) => Ok(executor),
+        Err(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => Err(dead(&executor, "before it had its plan")),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Serves the executor until the container is created; the container's first process and the words of the last report are in it then.
+///
+/// # Errors
+/// A step that failed, on either side.
+pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Result<()> {
+    loop {
+        match hear(&executor.talk)? {
+            Heard::Report(Report { about: About::Created, .. }, _) => return Ok(()),
+            Heard::Report(Report { about: About::Forked, value, .. }, Some(pidfd)) => {
+                // The one that forked has ended, or is about to.
+                let _ = sys::process::wait(&executor.process.pidfd);
+                executor.process = Child { pid: value, pidfd };
+                answer(&executor.talk, &[])?;
+            }
+            Heard::Report(report, file) => {
+                let bytes = host.attend(plan, report.step, &executor.process, file)?;
+                answer(&executor.talk, &bytes)?;
+            }
+            Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
+            Heard::Silence => return Err(dead(executor, "amid its plan")),
+        }
+    }
+}
+
+/// The executor has ended without a word: somebody killed it.
+pub(crate) fn dead(executor: &Executor, when: &str) -> Error {
+    let how = match sys::process::wait(&executor.process.pidfd) {
+        Ok(sys::process::Exit::Signal(signal)) => format!("was killed by signal {signal}"),
+        Ok(sys::process::Exit::Code(code)) => format!("ended with status {code}"),
+        Err(_) => "ended".to_owned(),
+    };
+    Error::Other(format!("the container's first process {how} {when}"))
+}

@@ -1,0 +1,318 @@
+//! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
+
+use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
+use super::{Creation, Global, Status, delete, home, state_file};
+use crate::boot::spawn::{Attend, Executor, serve, spawn};
+use crate::boot::talk::{Label, answer};
+use crate::boot::{hooks, idmaps};
+use crate::cgroup::{Cgroup, Limits, Place};
+use crate::compile::hooks::Hooks;
+use crate::compile::{self, Plan, Request, process::limits_from_outside};
+use crate::config::{self, Invalid, Loaded, Pointer};
+use crate::error::{Doing, Error, Result};
+use crate::host::{Host, KERNEL_FLOOR, TooOld};
+use crate::sys::process::Child;
+use crate::sys::{self, Errno};
+use aril_plan::{Ask, Op};
+use nix::fcntl::OFlag;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// How the container is started: the words of the command line that differ between `create` and `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It waits at the gate.
+    Create,
+    /// It goes on, and this process does not wait for it.
+    Detached,
+    /// It goes on, and this process waits for it.
+    Foreground,
+}
+
+/// Everything that is decided before anything is made.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The machine.
+    pub host: Host,
+    /// The bundle, absolute and without links.
+    pub bundle: PathBuf,
+    /// The root file system, absolute and without links.
+    pub rootfs: PathBuf,
+    /// Where its cgroup will be.
+    pub place: Place,
+    /// The limits of its cgroup.
+    pub limits: Limits,
+    /// Its hooks.
+    pub hooks: Hooks,
+    /// What the executor will do.
+    pub plan: Plan,
+}
+
+/// Loads, probes and compiles; makes nothing.
+///
+/// # Errors
+/// The bundle cannot be read, or the configuration cannot be.
+pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepared> {
+    let bundle = directory(&creation.bundle).doing(|| format!("cannot open the bundle {}", creation.bundle.display()))?;
+    let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
+    let loaded = config::load(&path)?;
+    let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    if host.kernel < KERNEL_FLOOR {
+        return Err(Error::Other(TooOld(host.kernel).to_string()));
+    }
+    check_version(&loaded)?;
+    check_terminal(&loaded, creation, mode)?;
+    let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
+    let at = Pointer::to("/root/path");
+    let rootfs = directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
+    if rootfs == Path::new("/") {
+        return Err(Invalid::new(&at, "the host's own root cannot be a container's").into());
+    }
+    let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
+    let limits = Limits::resolve(loaded.spec.linux().as_ref(), &host)?;
+    let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
+    let request = Request {
+        spec: &loaded.spec,
+        id: creation.id.as_str(),
+        bundle: &bundle,
+        rootfs: &rootfs,
+        host: &host,
+        place: &place,
+        gate: mode == Mode::Create,
+        no_pivot: creation.no_pivot,
+        no_new_keyring: creation.no_new_keyring,
+        preserve_fds: creation.preserve_fds,
+    };
+    let plan = compile::compile(request)?;
+    Ok(Prepared { bundle, rootfs, place, limits, hooks, plan, host, loaded })
+}
+
+/// The absolute path without links of a directory.
+fn directory(path: &Path) -> Result<PathBuf> {
+    let dir = sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+    Ok(sys::fs::real_path(&dir)?)
+}
+
+/// The major version of the specification is the one that aril was written for (spec, "Specification version").
+fn check_version(loaded: &Loaded) -> Result<()> {
+    let at = Pointer::to("/ociVersion");
+    let version = loaded.spec.version();
+    if version.is_empty() {
+        return Err(Invalid::new(&at, "ociVersion is missing").into());
+    }
+    if version.split('.').next() != Some("1") || version.split(['.', '-', '+']).count() < 3 {
+        return Err(Invalid::new(&at, format!("ociVersion {version:?} is not supported: aril knows 1.x.y")).into());
+    }
+    Ok(())
+}
+
+/// A terminal needs somebody who takes its master.
+fn check_terminal(loaded: &Loaded, creation: &Creation, mode: Mode) -> Result<()> {
+    let terminal = loaded.spec.process().as_ref().and_then(config::spec::Process::terminal).unwrap_or(false);
+    let at = Pointer::to("/process/terminal");
+    match (terminal, creation.console_socket.is_some(), mode) {
+        (true, false, Mode::Create | Mode::Detached) => {
+            Err(Invalid::new(&at, "a terminal of a container that is left alone needs --console-socket").into())
+        }
+        (false, true, _) => Err(Invalid::new(&at, "--console-socket is given, but the process has no terminal").into()),
+        (true, true, Mode::Foreground) => Err(Invalid::new(&at, "--console-socket is for create and run --detach").into()),
+        _ => Ok(()),
+    }
+}
+
+/// A container that is created, and this process's ties to it.
+#[derive(Debug)]
+pub struct Made {
+    /// Its state directory, locked.
+    pub store: Store,
+    /// Its record.
+    pub record: Record,
+    /// Its executor, which waits for the host's last word.
+    pub executor: Executor,
+    /// The steps that are left.
+    pub steps: Vec<Label>,
+    /// The terminal's master, where nobody else took it.
+    pub terminal: Option<OwnedFd>,
+    /// The hooks.
+    pub hooks: Hooks,
+}
+
+/// `create`
+///
+/// # Errors
+/// Everything that can go wrong; nothing is left behind then.
+pub fn create(global: &Global, creation: &Creation) -> Result<()> {
+    let made = make(global, creation, Mode::Create)?;
+    // From here on the container is its manager's: the executor is let go.
+    answer(&made.executor.talk, &[])
+}
+
+/// Creates the container. If it fails, what was made is undone.
+///
+/// # Errors
+/// As of [`create`].
+pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
+    check_descriptors(creation.preserve_fds)?;
+    sys::fs::close_on_exec_from(3)?;
+    let mut prepared = prepare(global, creation, mode)?;
+    for warning in prepared.loaded.warnings.iter().chain(&prepared.plan.warnings) {
+        global.log.warn(warning);
+    }
+    let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
+    let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
+    let store = Store::claim(global, &creation.id)?;
+    let record = Record { intent: intent(&prepared)?, created: None, started: false };
+    let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
+    match making.all(&store, mode) {
+        Ok(executor) => {
+            let Making { terminal, record, .. } = making;
+            let steps = record.created.as_ref().map(|c| c.steps.clone()).unwrap_or_default();
+            Ok(Made { store, record, executor, steps, terminal, hooks: prepared.hooks })
+        }
+        Err(error) => {
+            if let Err(left) = delete::destroy(global, &store, &creation.id, Some(&making.record)) {
+                // Both matter: why it failed, and what could not be undone.
+                return Err(Error::Other(format!("{}; and then {}", error.chain(), left.chain())));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Descriptors that the container is to inherit must be there.
+fn check_descriptors(preserve: u32) -> Result<()> {
+    for number in (3..).take(usize::try_from(preserve).unwrap_or(usize::MAX)) {
+        if !sys::fs::is_open(number) {
+            return Err(Error::Other(format!("--preserve-fds {preserve}: descriptor {number} is not open")));
+        }
+    }
+    Ok(())
+}
+
+fn intent(prepared: &Prepared) -> Result<Intent> {
+    let spec = &prepared.loaded.spec;
+    let own = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
+    let pid_namespace = |linux: &config::spec::Linux| compile::namespaces::resolve(linux).is_ok_and(|n| n.makes(compile::namespaces::PID));
+    Ok(Intent {
+        boot: sys::process::boot_id()?,
+        creator: Identity::of(own)?,
+        oci_version: spec.version().clone(),
+        bundle: prepared.bundle.clone(),
+        rootfs: prepared.rootfs.clone(),
+        created: humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
+        annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        owner: prepared.host.euid,
+        place: prepared.place.clone(),
+        own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
+        poststart: prepared.hooks.poststart.clone(),
+        poststop: prepared.hooks.poststop.clone(),
+    })
+}
+
+/// The making of one container.
+struct Making<'a> {
+    creation: &'a Creation,
+    console: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    record: Record,
+    prepared: &'a mut Prepared,
+}
+
+impl Making<'_> {
+    /// The order is forced: the record before anything it speaks of, the cgroup before the process that is born in it.
+    fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
+        store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
+        let cgroup = Cgroup::create(&mut self.prepared.place)?;
+        cgroup.apply(&self.prepared.limits)?;
+        let gate = match mode {
+            Mode::Create => Some(sys::socket::bind_at(store.dir(), GATE)?),
+            Mode::Detached | Mode::Foreground => None,
+        };
+        let process = self.prepared.loaded.spec.process();
+        let oom = process.as_ref().and_then(|process| *process.oom_score_adj());
+        let host = &self.prepared.host;
+        let mut executor =
+            spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.creation.preserve_fds, &mut |child| {
+                oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
+            })?;
+        let plan = std::mem::take(&mut self.prepared.plan);
+        let served = serve(&mut executor, &plan, self);
+        if let Err(error) = served {
+            // A stepwise executor that has not forked is not in the record; without its socket it would end by itself.
+            let _ = sys::process::pidfd_send_signal(&executor.process.pidfd, libc::SIGKILL);
+            let _ = sys::process::wait(&executor.process.pidfd);
+            return Err(error);
+        }
+        self.commit(store, &plan, &executor)?;
+        Ok(executor)
+    }
+
+    /// The container is created: says so in the record, and to whoever wants to know the pid.
+    fn commit(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
+        let pid = executor.process.pid;
+        let created = Created { process: Identity::of(pid)?, steps: Label::after_created(plan) };
+        store.append(&Line::Created(created.clone()))?;
+        self.record.created = Some(created);
+        state_file::write(store, &self.creation.id, &self.record)?;
+        if let Some(path) = &self.creation.pid_file {
+            write_pid_file(path, pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Attend for Making<'_> {
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
+        let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
+        let (_, op) = plan.step(step).ok_or_else(nobody)?;
+        let spec = &self.prepared.loaded.spec;
+        let state = || self.record.hook_state(&self.creation.id, Status::Creating, executor.pid);
+        match op {
+            Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(|()| Vec::new()),
+            Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(|()| Vec::new()),
+            Op::Ask { what: Ask::RuntimeHooks } => {
+                hooks::run_all(&self.prepared.hooks.runtime, &state(), &self.prepared.bundle).map(|()| Vec::new())
+            }
+            Op::Ask { what: Ask::Rlimits } => {
+                for limit in spec.process().as_ref().map(limits_from_outside).transpose()?.unwrap_or_default() {
+                    let value = limit.value;
+                    let set = sys::process::prlimit(executor.pid, value.resource, value.soft, value.hard);
+                    set.doing_at(&limit.at, || format!("cannot set the limit to {} (soft) and {} (hard)", value.soft, value.hard))?;
+                }
+                Ok(Vec::new())
+            }
+            Op::Hook { .. } => Ok(state().into_bytes()),
+            Op::Home { uid } => Ok(home::home(file, uid)),
+            Op::Console { .. } => {
+                let master = file.ok_or_else(nobody)?;
+                match self.console.take() {
+                    // The payload is the terminal's name; receivers look at the descriptor alone.
+                    Some(socket) => sys::socket::send(&socket, b"/dev/ptmx", &[master.as_raw_fd()]).doing(|| "cannot send the terminal to the console socket".to_owned())?,
+                    None => self.terminal = Some(master),
+                }
+                Ok(Vec::new())
+            }
+            _ => Err(nobody()),
+        }
+    }
+}
+
+/// Written before the executor does anything: its children inherit it.
+fn oom_score_adj(child: &Child, score: i32, host: &Host) -> Result<()> {
+    let path = format!("/proc/{}/oom_score_adj", child.pid);
+    match sys::fs::write_file(Path::new(&path), score.to_string().as_bytes()) {
+        // An unprivileged user may not lower it; managers ask for it all the same.
+        Err(sys::Error { errno: Errno::EACCES | Errno::EPERM, .. }) if !host.rootful() => Ok(()),
+        other => other.doing_at(&Pointer::to("/process/oomScoreAdj"), || format!("cannot set oom_score_adj to {score}")),
+    }
+}
+
+/// Decimal, without a newline, and never half of it.
+fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| Error::Other("the path has no file name".to_owned()))?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = sys::fs::open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+    Ok(sys::fs::replace_file(&dir, name, pid.to_string().as_bytes(), 0o644)?)
+}

@@ -1,0 +1,112 @@
+//! `delete`, and the undoing of whatever was made of a container. Every part may be done again: one that was killed is finished by the next.
+
+use super::status::{Verb, allow};
+use super::store::{Record, Store};
+use super::{Global, Id, Refused, Status};
+use crate::boot::hooks;
+use crate::cgroup::Cgroup;
+use crate::error::{Doing, Error, Result};
+use crate::sys;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// So long `delete --force` waits for a creator that lives, in milliseconds, before it ends it.
+const CREATOR_MS: u16 = 3000;
+/// So long a killed process may take to end, in milliseconds: one in an uninterruptible sleep does not end at once.
+const DEATH_MS: u16 = 10_000;
+
+/// `delete`
+///
+/// # Errors
+/// There is no such container (with `force` that is no error), it is not stopped, or something of it could not be removed.
+pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
+    let store = match Store::open(global, id) {
+        Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
+        other => other?,
+    };
+    match lock(&store, force) {
+        Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
+        other => other?,
+    }
+    let record = store.read()?;
+    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    // A container that was never started has run nothing of the user's: managers delete it without force, as runc has them.
+    if status != Status::Created {
+        allow(id, status, if force { Verb::ForceDelete } else { Verb::Delete })?;
+    }
+    destroy(global, &store, id, record.as_ref())
+}
+
+/// The lock; a creator that does not end is ended if that is asked for.
+fn lock(store: &Store, force: bool) -> Result<()> {
+    if !force || store.try_lock()? {
+        return if force { Ok(()) } else { store.lock() };
+    }
+    if let Some(record) = store.read()? {
+        if let Some(creator) = record.intent.creator.pidfd()? {
+            if !ended(&creator, CREATOR_MS)? {
+                let _ = sys::process::pidfd_send_signal(&creator, libc::SIGKILL);
+                ended(&creator, DEATH_MS)?;
+            }
+        }
+    }
+    store.lock()
+}
+
+/// Whether a process ends within a time.
+fn ended(pidfd: &OwnedFd, milliseconds: u16) -> Result<bool> {
+    let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut ready, PollTimeout::from(milliseconds)) {
+            Ok(n) => return Ok(n > 0),
+            Err(sys::Errno::EINTR) => {}
+            Err(errno) => return Err(sys::Error::bare("poll", errno).into()),
+        }
+    }
+}
+
+/// Undoes everything, in this order: processes, cgroup, poststop hooks (a failing one is a warning), and the record last.
+///
+/// # Errors
+/// What could not be undone. The record is still there then, so that it can be tried again.
+pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>) -> Result<()> {
+    let Some(record) = record else { return store.remove() };
+    if !record.of_another_boot()? {
+        end_process(record).doing(|| format!("cannot end the process of {id}"))?;
+        if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+            cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
+        }
+    }
+    let state = record.hook_state(id, Status::Stopped, 0);
+    for hook in &record.intent.poststop {
+        if let Err(error) = hooks::run(hook, &state, cwd(record)) {
+            global.log.warn(&error.chain());
+        }
+    }
+    store.remove()
+}
+
+/// The bundle, if it is still there.
+fn cwd(record: &Record) -> &std::path::Path {
+    let bundle = &record.intent.bundle;
+    if bundle.is_dir() { bundle } else { std::path::Path::new("/") }
+}
+
+fn end_process(record: &Record) -> Result<()> {
+    let Some((pidfd, created)) = record.process()? else { return Ok(()) };
+    match sys::process::pidfd_send_signal(&pidfd, libc::SIGKILL) {
+        Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
+        Err(other) => return Err(other.into()),
+    }
+    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+        if cgroup.is_frozen()? {
+            cgroup.thaw()?;
+        }
+    }
+    if !ended(&pidfd, DEATH_MS)? {
+        return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));
+    }
+    // A child of ours is reaped; of another's there is nothing to do.
+    let _ = sys::process::reap(&pidfd);
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The home of the container's user.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+/// The largest user database that is read, in bytes: it is the container's, and may be anything.
+const PASSWD_MAX: u64 = 1 << 20;
+
+/// `HOME=…` of a user by the container's `/etc/passwd`, with a NUL at the end; the root directory where it names none.
+#[must_use]
+pub fn home(passwd: Option<OwnedFd>, uid: u32) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Some(file) = passwd {
+        let _ = File::from(file).take(PASSWD_MAX).read_to_end(&mut text);
+    }
+    let directory = find(&text, uid).filter(|d| d.starts_with(b"/") && !d.contains(&0)).unwrap_or(b"/");
+    [b"HOME=", directory, b"\0"].concat()
+}
+
+/// The sixth field of the line whose third is the uid (passwd(5)).
+fn find(passwd: &[u8], uid: u32) -> Option<&[u8]> {
+    let number = uid.to_string();
+    let line = passwd.split(|b| *b == b'\n').find(|line| line.split(|b| *b == b':').nth(2) == Some(number.as_bytes()))?;
+    line.split(|b| *b == b':').nth(5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn homes() {
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/evil:\nuser:x:1000:1000::/home/user:/bin/sh\nshort:x:7\n";
+        assert_eq!(find(passwd, 0), Some(&b"/root"[..]));
+        assert_eq!(find(passwd, 1000), Some(&b"/home/user"[..]));
+        assert_eq!(find(passwd, 7), None);
+        assert_eq!(find(passwd, 8), None);
+        assert_eq!(find(b"", 0), None);
+    }
+}

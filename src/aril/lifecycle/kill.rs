@@ -1,0 +1,47 @@
+//! `kill`.
+
+use super::status::{Refused, Verb, allow};
+use super::store::Store;
+use super::{Global, Id, Status};
+use crate::cgroup::Cgroup;
+use crate::error::{Doing, Result};
+use crate::sys::{self, Errno};
+
+/// Sends a signal to the container's first process, or with `all` to every process of it. Takes no lock: a kill must not wait behind a hook
+/// that hangs.
+///
+/// # Errors
+/// There is no such container, or it does not run (with `all` that is no error: nothing is left to kill).
+pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
+    let store = Store::open(global, id)?;
+    let record = store.read()?;
+    let stopped = || Refused::Status { id: id.clone(), status: Status::Stopped, verb: Verb::Kill };
+    let Some(record) = record else { return if all { Ok(()) } else { Err(stopped().into()) } };
+    // Processes that share a pid namespace with others outlive the first one.
+    let everyone = all || (signal == libc::SIGKILL && !record.intent.own_pid_namespace);
+    let cgroup = || -> Result<Option<Cgroup>> { if record.of_another_boot()? { Ok(None) } else { Cgroup::open(&record.intent.place) } };
+    if everyone {
+        if let Some(cgroup) = cgroup()? {
+            cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"))?;
+        }
+        if all {
+            return Ok(());
+        }
+    }
+    let Some((pidfd, _)) = record.process()? else { return Err(stopped().into()) };
+    allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
+    match sys::process::pidfd_send_signal(&pidfd, signal) {
+        Err(sys::Error { errno: Errno::ESRCH, .. }) if everyone => Ok(()),
+        Err(sys::Error { errno: Errno::ESRCH, .. }) => Err(stopped().into()),
+        other => other.doing(|| format!("cannot send signal {signal} to container {id}")),
+    }?;
+    // A frozen process of cgroup v1 does not even die.
+    if signal == libc::SIGKILL {
+        if let Some(cgroup) = cgroup()? {
+            if cgroup.is_frozen().unwrap_or(false) {
+                cgroup.thaw()?;
+            }
+        }
+    }
+    Ok(())
+}

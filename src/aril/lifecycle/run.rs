@@ -1,0 +1,31 @@
+//! `run`: create, start, and in the foreground wait and delete.
+
+use super::create::{Made, Mode, make};
+use super::{Global, Running, delete, start, terminal};
+
+use crate::error::{Doing, Result};
+use crate::sys;
+
+/// `run`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
+///
+/// # Errors
+/// As of `create` and `start`.
+pub fn run(global: &Global, running: &Running) -> Result<u8> {
+    let id = &running.creation.id;
+    let mode = if running.detach { Mode::Detached } else { Mode::Foreground };
+    let signals = if running.detach { None } else { Some(terminal::Signals::block()?) };
+    let Made { store, record, executor, steps, terminal: master, .. } = make(global, &running.creation, mode)?;
+    // `begin` gives the word to go; it is the same that ends the set-up.
+    start::begin(global, &store, id, &record, &executor.talk, &steps)?;
+    let Some(signals) = signals else { return Ok(0) };
+    drop(executor.talk);
+    let exit = terminal::attend(&executor.process, master, signals).doing(|| format!("cannot wait for container {id}"));
+    if running.keep {
+        return exit.map(sys::process::Exit::status);
+    }
+    let deleted = delete::destroy(global, &store, id, Some(&record));
+    let exit = exit?;
+    deleted?;
+    Ok(exit.status())
+}
+

@@ -1,0 +1,77 @@
+//! `start`: opens the gate, and learns what became of it.
+
+use super::status::{Verb, allow};
+use super::store::{Created, GATE, Line, Record, Store};
+use super::{Global, Id, Status, delete};
+use crate::boot::hooks;
+use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::error::{Doing, Error, Result};
+use crate::sys;
+use aril_plan::talk::{About, Report};
+use std::os::fd::OwnedFd;
+
+/// `start`
+///
+/// # Errors
+/// The container is not `created`; a step or a hook failed. The container is destroyed then, as the specification says.
+pub fn start(global: &Global, id: &Id) -> Result<()> {
+    let store = Store::open(global, id)?;
+    store.lock()?;
+    let record = store.read()?;
+    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    allow(id, status, Verb::Start)?;
+    let Some((record, created)) = record.as_ref().and_then(|r| Some((r, r.created.as_ref()?))) else {
+        return Err(Error::Other(format!("container {id} was never created")));
+    };
+    let talk = knock(&store, created).doing(|| format!("cannot start container {id}"))?;
+    begin(global, &store, id, record, &talk, &created.steps)
+}
+
+/// Connects to the gate. Whoever listens there must be the container's process.
+fn knock(store: &Store, created: &Created) -> Result<OwnedFd> {
+    let talk = sys::socket::connect_at(store.dir(), GATE)?;
+    let peer = sys::socket::peer_pid(&talk)?;
+    if peer != created.process.pid {
+        return Err(Error::Other(format!("process {peer} listens at its gate, not {}", created.process.pid)));
+    }
+    Ok(talk)
+}
+
+/// The last part of a start, for `start` and `run`: the word to go, the hooks in the container, the user's program, the hooks after it.
+///
+/// # Errors
+/// As of [`start`].
+pub fn begin(global: &Global, store: &Store, id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
+    let begun = go(id, record, talk, steps).and_then(|()| {
+        store.append(&Line::Started)?;
+        let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
+        hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
+    });
+    if let Err(error) = begun {
+        // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.
+        if let Err(left) = delete::destroy(global, store, id, Some(record)) {
+            return Err(Error::Other(format!("{}; and then {}", error.chain(), left.chain())));
+        }
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
+    answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
+    loop {
+        match hear(talk)? {
+            Heard::Silence => return Ok(()),
+            // A hook that runs in the container wants the state.
+            Heard::Report(Report { about: About::Ask, .. }, _) => {
+                let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
+                answer(talk, record.hook_state(id, Status::Created, pid).as_bytes())?;
+            }
+            Heard::Fault(report, detail) => {
+                let unknown = Label { step: report.step, at: String::new(), what: "a step failed".to_owned(), object: None, search: false };
+                return Err(steps.iter().find(|label| label.step == report.step).unwrap_or(&unknown).fault(&report, detail).into());
+            }
+            Heard::Report(report, _) => return Err(Error::Other(format!("the executor sent an unexpected report: {report:?}"))),
+        }
+    }
+}

@@ -123,6 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_with_them_loads_and_one_that_is_wrong_elsewhere_says_where() {
+        let text =
+            |cwd: &str| format!("{{\"process\": {{\"user\": {{}}, \"capabilities\": {{\"ambient\": [\"FLY\"]}},\n\"cwd\": {cwd}}}}}");
+        let loaded = crate::config::parse(text("\"/\""), "config.json".as_ref()).expect("the configuration is valid");
+        assert_eq!((loaded.warnings.len(), loaded.text), (1, text("\"/\"")));
+        let error = crate::config::parse(text("7"), "config.json".as_ref()).expect_err("7 is no path");
+        assert_eq!(error.at().map(Pointer::as_str), Some("/process/cwd"));
+        assert!(error.chain().contains("line 2 column 8"), "{}", error.chain());
+    }
+
+    #[test]
     fn a_process_of_its_own_is_looked_at_as_well() {
         let mut warnings = Vec::new();
         let text = r#"{"cwd": "/", "user": {}, "capabilities": {"bounding": ["CAP_FLY"]}}"#;

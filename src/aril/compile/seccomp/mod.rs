@@ -1,7 +1,7 @@
 //! Seccomp: a profile becomes the program that the kernel runs at each system call.
 
 mod bpf;
-mod newer;
+mod section;
 #[cfg(test)]
 mod tests;
 
@@ -61,32 +61,46 @@ const ARCHITECTURES: [(Arch, ScmpArch); 23] = [
     (Arch::ScmpArchSheb, ScmpArch::Sheb),
 ];
 
+/// An architecture to filter, and where the profile names it.
+struct Architecture {
+    at: Pointer,
+    spec: Arch,
+    scmp: ScmpArch,
+}
+
+/// What is to become of a system call.
+struct Rule {
+    at: Pointer,
+    name: String,
+    /// Its number here; that on other architectures follows from it.
+    call: ScmpSyscall,
+    action: ScmpAction,
+    /// All have to hold.
+    conditions: Vec<ScmpArgCompare>,
+}
+
 /// Compiles the profile that stands at a pointer.
 ///
 /// System calls that are not known are passed over, as profiles name those of other kernels. Those that are newer than all that the profile
-/// names are answered ENOSYS where its default would be another refusal.
+/// names are answered ENOSYS where its default would be another refusal. Calls of an architecture that is neither native nor named kill the
+/// thread.
 ///
 /// # Errors
 /// The profile asks for the notify action (not yet supported), for an error where the action has none or which is none, for an argument that
 /// no system call has, for an architecture that cannot be filtered here, or for more than the kernel takes.
 pub fn resolve(seccomp: &LinuxSeccomp, at: &Pointer) -> Result<Filter, Invalid> {
     let default = action(seccomp.default_action(), seccomp.default_errno_ret(), &at.of("defaultAction"), &at.of("defaultErrnoRet"))?;
-    let mut filter = ScmpFilterContext::new(default).map_err(|error| failed(&at.of("defaultAction"), "the default action", &error))?;
-    let architectures = architectures(seccomp, &mut filter, &at.of("architectures"))?;
-    let none = Vec::new();
-    let syscalls = seccomp.syscalls().as_ref().unwrap_or(&none);
+    let syscalls = seccomp.syscalls().as_deref().unwrap_or_default();
+    let mut rules = Vec::new();
     for (i, syscall) in syscalls.iter().enumerate() {
-        add(&mut filter, syscall, default, &at.of("syscalls").of(i))?;
-    }
-    if syscalls.iter().map(|syscall| syscall.names().len()).sum::<usize>() >= TREE_MIN {
-        // Only the speed depends on it.
-        let _ = filter.set_ctl_optimize(2);
+        add_rules(&mut rules, syscall, &at.of("syscalls").of(i))?;
     }
     let mut program = Vec::new();
-    if newer::wanted(default) {
-        program.extend(newer::answer(&architectures, syscalls).into_iter().flat_map(bpf::Instruction::bytes));
+    for architecture in architectures(seccomp, at) {
+        let last = if section::hides_newer(default) { last(architecture.scmp, &rules) } else { None };
+        section::append(&mut program, architecture.spec, last, &body(default, &architecture, &rules)?);
     }
-    export(&filter, &mut program).map_err(|why| Invalid::new(at, format!("cannot compile the seccomp profile: {why}")))?;
+    section::end(&mut program);
     let length = program.len() / bpf::LEN;
     if length > bpf::INSTRUCTIONS_MAX {
         let why = format!("the seccomp profile needs {length} instructions, more than the kernel takes ({})", bpf::INSTRUCTIONS_MAX);
@@ -136,39 +150,61 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>, at: &Pointer, at_errno
     }
 }
 
-/// Adds the profile's architectures to the native one, which the filter has. Returns them all.
-fn architectures(seccomp: &LinuxSeccomp, filter: &mut ScmpFilterContext, at: &Pointer) -> Result<Vec<(Arch, ScmpArch)>, Invalid> {
+/// The native architecture and those that the profile names.
+fn architectures(seccomp: &LinuxSeccomp, at: &Pointer) -> Vec<Architecture> {
     let native = ScmpArch::native();
-    let mut all: Vec<_> = ARCHITECTURES.into_iter().filter(|(_, scmp)| *scmp == native).collect();
+    let row = ARCHITECTURES.iter().find(|(_, scmp)| *scmp == native);
+    let mut all: Vec<_> = row.map(|(spec, scmp)| Architecture { at: at.clone(), spec: *spec, scmp: *scmp }).into_iter().collect();
     for (i, arch) in seccomp.architectures().iter().flatten().enumerate() {
-        let Some(row) = ARCHITECTURES.iter().find(|(known, _)| known == arch) else { continue };
-        if all.contains(row) {
-            continue;
+        let Some((spec, scmp)) = ARCHITECTURES.into_iter().find(|(known, _)| known == arch) else { continue };
+        if all.iter().all(|other| other.spec != spec) {
+            all.push(Architecture { at: at.of("architectures").of(i), spec, scmp });
         }
-        filter.add_arch(row.1).map_err(|error| failed(&at.of(i), &format!("architecture {arch}"), &error))?;
-        all.push(*row);
     }
-    Ok(all)
+    all
 }
 
-fn add(filter: &mut ScmpFilterContext, syscall: &LinuxSyscall, default: ScmpAction, at: &Pointer) -> Result<(), Invalid> {
+fn add_rules(rules: &mut Vec<Rule>, syscall: &LinuxSyscall, at: &Pointer) -> Result<(), Invalid> {
     if syscall.names().is_empty() {
         return Err(Invalid::new(&at.of("names"), "names must not be empty"));
     }
     let action = action(syscall.action(), syscall.errno_ret(), &at.of("action"), &at.of("errnoRet"))?;
     let alternatives = alternatives(syscall, &at.of("args"))?;
-    if action == default {
-        return Ok(());
-    }
     for (i, name) in syscall.names().iter().enumerate() {
-        let Ok(number) = ScmpSyscall::from_name(name) else { continue };
+        let Ok(call) = ScmpSyscall::from_name(name) else { continue };
         for conditions in &alternatives {
-            filter
-                .add_rule_conditional(action, number, conditions)
-                .map_err(|error| failed(&at.of("names").of(i), &format!("system call {name:?}"), &error))?;
+            let at = at.of("names").of(i);
+            rules.push(Rule { at, name: name.clone(), call, action, conditions: conditions.clone() });
         }
     }
     Ok(())
+}
+
+/// The filter of one architecture.
+fn body(default: ScmpAction, architecture: &Architecture, rules: &[Rule]) -> Result<Vec<u8>, Invalid> {
+    let wrong = |what: &str, error: &SeccompError| Invalid::new(&architecture.at, format!("cannot filter {what}: {error}"));
+    let mut filter = ScmpFilterContext::new(default).map_err(|error| wrong("system calls", &error))?;
+    if architecture.scmp != ScmpArch::native() {
+        let changed = filter.add_arch(architecture.scmp).and_then(|filter| filter.remove_arch(ScmpArch::Native)).map(|_| ());
+        changed.map_err(|error| wrong(&format!("system calls of {}", architecture.spec), &error))?;
+    }
+    // The library refuses a rule that says what the default says.
+    for rule in rules.iter().filter(|rule| rule.action != default) {
+        filter
+            .add_rule_conditional(rule.action, rule.call, &rule.conditions)
+            .map_err(|error| Invalid::new(&rule.at, format!("cannot filter system call {:?}: {error}", rule.name)))?;
+    }
+    if rules.len() >= TREE_MIN {
+        // Only the speed depends on it.
+        let _ = filter.set_ctl_optimize(2);
+    }
+    export(&filter).map_err(|why| Invalid::new(&architecture.at, format!("cannot compile the seccomp profile: {why}")))
+}
+
+/// The greatest number of a system call that the profile names.
+fn last(arch: ScmpArch, rules: &[Rule]) -> Option<u32> {
+    let number = |rule: &Rule| u32::try_from(ScmpSyscall::from_name_by_arch(&rule.name, arch).ok()?.as_raw_syscall()).ok();
+    rules.iter().filter_map(number).max()
 }
 
 /// The conditions on the arguments: all of one alternative have to hold. Conditions on different arguments are one alternative; where two
@@ -221,12 +257,8 @@ fn flags(seccomp: &LinuxSeccomp, at: &Pointer, warnings: &mut Vec<String>) -> u3
     u32::try_from(bits).unwrap_or(u32::MAX)
 }
 
-fn failed(at: &Pointer, what: &str, error: &SeccompError) -> Invalid {
-    Invalid::new(at, format!("{what} cannot be filtered: {error}"))
-}
-
-/// Appends the program. The library writes it to a file only.
-fn export(filter: &ScmpFilterContext, program: &mut Vec<u8>) -> Result<(), String> {
+/// The program. The library writes it to a file only.
+fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, String> {
     // Where vm.memfd_noexec=2, a file that could be executed is refused; before Linux 6.3 there is no other.
     let sealed = MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     let memory = memfd_create(c"seccomp", sealed)
@@ -234,6 +266,7 @@ fn export(filter: &ScmpFilterContext, program: &mut Vec<u8>) -> Result<(), Strin
         .map_err(|errno| format!("memfd_create: {}", errno.desc()))?;
     filter.export_bpf(&memory).map_err(|error| error.to_string())?;
     let mut file = std::fs::File::from(memory);
-    file.rewind().and_then(|()| file.read_to_end(program)).map_err(|error| error.to_string())?;
-    Ok(())
+    let mut program = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut program)).map_err(|error| error.to_string())?;
+    Ok(program)
 }

@@ -1,0 +1,198 @@
+//! Making the cgroup.
+
+use super::dir::Dir;
+use super::{Cgroup, Hierarchy, Member, Place, Version, keyed};
+use crate::error::{Doing, Error, Result};
+use crate::sys::{self, Errno};
+use std::collections::BTreeSet;
+
+/// The controllers that every container is given where the cgroup above has them, for its limits and for the figures that managers read.
+const CONTROLLERS: [&str; 8] = ["cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"];
+
+/// How often cgroups above are made anew that somebody else removes at the same time.
+const TRIES: u32 = 16;
+
+impl Cgroup {
+    /// Makes the cgroup on every hierarchy, or takes one that exists and is empty. A hierarchy without which the container can do, and which may not
+    /// be written, is taken out of `place`.
+    ///
+    /// # Errors
+    /// The call that failed; a cgroup that exists has processes or is frozen. What was made until then stays: [`Cgroup::open`] and
+    /// [`Cgroup::remove`] take it away.
+    pub fn create(place: &mut Place) -> Result<Cgroup> {
+        let mut members = Vec::new();
+        let mut index = 0;
+        while index < place.hierarchies.len() {
+            let hierarchy = &mut place.hierarchies[index];
+            let made = create_in(hierarchy).doing(|| format!("cannot make cgroup {:?}", hierarchy.directory()));
+            match made {
+                Ok(dir) => members.push(Member { hierarchy: hierarchy.clone(), dir }),
+                Err(error) if place.optional && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
+                    place.hierarchies.remove(index);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            index += 1;
+        }
+        Ok(Cgroup { members })
+    }
+}
+
+fn create_in(hierarchy: &mut Hierarchy) -> Result<Dir> {
+    let root = Dir::mount(&hierarchy.mount)?;
+    if hierarchy.ours {
+        make(&root, hierarchy)?;
+    }
+    // One that existed when the place was resolved is not made anew if it has gone: the record says that it is not to be removed.
+    let missing = || sys::Error::new("open", hierarchy.directory(), Errno::ENOENT);
+    let dir = root.open(hierarchy.relative())?.ok_or_else(missing)?;
+    if !hierarchy.ours {
+        refuse_used(&dir, hierarchy)?;
+    }
+    match hierarchy.version {
+        Version::V1 if hierarchy.has("cpuset") => inherit_cpuset(&root, hierarchy.relative())?,
+        Version::V1 => {}
+        Version::V2 => enable_controllers(&root, hierarchy.relative())?,
+    }
+    Ok(dir)
+}
+
+fn refuse_used(dir: &Dir, hierarchy: &Hierarchy) -> Result<()> {
+    let processes = super::processes::below(dir)?.len();
+    if processes != 0 {
+        return Err(Error::Other(format!("container's cgroup is not empty: {processes} process(es) found")));
+    }
+    refuse_frozen(dir, hierarchy)
+}
+
+/// A process that is put into a frozen cgroup never runs.
+fn refuse_frozen(dir: &Dir, hierarchy: &Hierarchy) -> Result<()> {
+    let frozen = match hierarchy.version {
+        Version::V2 => keyed(&super::if_there(dir.read("cgroup.events"))?, "frozen") == Some(1),
+        Version::V1 if hierarchy.has("freezer") => !matches!(super::if_there(dir.read("freezer.state"))?.trim(), "THAWED" | ""),
+        Version::V1 => false,
+    };
+    if frozen { Err(Error::Other(format!("container's cgroup unexpectedly frozen: {:?}", dir.path()))) } else { Ok(()) }
+}
+
+fn make(root: &Dir, hierarchy: &mut Hierarchy) -> Result<()> {
+    let relative = hierarchy.relative().to_owned();
+    let parent = relative.rsplit_once('/').map(|(parent, _)| parent);
+    for _ in 0..TRIES {
+        match root.make(&relative) {
+            Ok(true) => {
+                let above = parent.map_or(Ok(None), |parent| root.open(parent))?;
+                return above.map_or(Ok(()), |above| refuse_frozen(&above, hierarchy));
+            }
+            Ok(false) => {
+                hierarchy.ours = false;
+                return Err(Error::Other("another process made it at the same time".to_owned()));
+            }
+            Err(error) if error.errno == Errno::ENOENT && parent.is_some() => make_parents(root, parent.unwrap_or_default())?,
+            Err(error) => return Err(explained(error)),
+        }
+    }
+    Err(sys::Error::new("mkdir", hierarchy.directory(), Errno::ENOENT).into())
+}
+
+fn make_parents(root: &Dir, parent: &str) -> Result<()> {
+    for (end, _) in parent.match_indices('/').chain([(parent.len(), "")]) {
+        match root.make(&parent[..end]) {
+            // Somebody removed one above it: the caller begins again.
+            Err(error) if error.errno == Errno::ENOENT => return Ok(()),
+            Err(error) => return Err(explained(error)),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn explained(error: sys::Error) -> Error {
+    let hint = match error.errno {
+        Errno::EAGAIN => "the cgroup.max.descendants or cgroup.max.depth of a cgroup above it is reached",
+        Errno::EROFS => "the cgroup file system is mounted read-only",
+        _ => return error.into(),
+    };
+    Err::<(), _>(error).doing(|| hint.to_owned()).map_or_else(|e| e, |()| Error::Other(hint.to_owned()))
+}
+
+/// A cpuset of v1 begins without CPUs and without memory nodes, and takes no process so: each level gets what the one above it has.
+fn inherit_cpuset(root: &Dir, relative: &str) -> Result<()> {
+    let mut above: Option<Dir> = None;
+    for (end, _) in relative.match_indices('/').chain([(relative.len(), "")]) {
+        let missing = || sys::Error::new("open", root.path().join(&relative[..end]), Errno::ENOENT);
+        let dir = root.open(&relative[..end])?.ok_or_else(missing)?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if dir.read(file)?.trim().is_empty() {
+                dir.write(file, above.as_ref().unwrap_or(root).read(file)?.trim())?;
+            }
+        }
+        above = Some(dir);
+    }
+    Ok(())
+}
+
+/// Hands the controllers down to the cgroup, as far as they can be had: what a limit lacks then, applying the limit explains.
+fn enable_controllers(root: &Dir, relative: &str) -> Result<()> {
+    let wanted = controllers(root, "cgroup.controllers")?;
+    let parent = relative.rsplit_once('/').map(|(parent, _)| parent);
+    let have = match parent {
+        None => controllers(root, "cgroup.subtree_control")?,
+        Some(parent) => root.open(parent)?.map_or(Ok(BTreeSet::new()), |dir| controllers(&dir, "cgroup.subtree_control"))?,
+    };
+    if wanted.is_subset(&have) {
+        return Ok(());
+    }
+    enable_in(root)?;
+    for (end, _) in parent.map(|parent| parent.match_indices('/').chain([(parent.len(), "")])).into_iter().flatten() {
+        if let Some(dir) = root.open(&relative[..end])? {
+            enable_in(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+fn enable_in(dir: &Dir) -> Result<()> {
+    let missing: Vec<String> = controllers(dir, "cgroup.controllers")?
+        .difference(&controllers(dir, "cgroup.subtree_control")?)
+        .map(|controller| format!("+{controller}"))
+        .collect();
+    if missing.is_empty() || dir.write("cgroup.subtree_control", &missing.join(" ")).is_ok() {
+        return Ok(());
+    }
+    // One that cannot be had (a cgroup with processes of its own, cpu with real-time processes) fails all of a write.
+    for controller in missing {
+        let _ = dir.write("cgroup.subtree_control", &controller);
+    }
+    Ok(())
+}
+
+fn controllers(dir: &Dir, file: &str) -> sys::Result<BTreeSet<String>> {
+    let text = super::if_there(dir.read(file))?;
+    Ok(text.split_whitespace().filter(|name| CONTROLLERS.contains(name)).map(str::to_owned).collect())
+}
+
+/// Why a cgroup of v2 lacks a controller: a clause.
+pub(super) fn why_lacking(hierarchy: &Hierarchy, controller: &str) -> String {
+    let lacks = |dir: &Dir, file: &str| !dir.read(file).unwrap_or_default().split_whitespace().any(|name| name == controller);
+    let Ok(root) = Dir::mount(&hierarchy.mount) else { return String::new() };
+    if lacks(&root, "cgroup.controllers") {
+        return format!("the host has no {controller} controller in cgroup v2");
+    }
+    let relative = hierarchy.relative();
+    let mut levels: Vec<Dir> = relative.match_indices('/').filter_map(|(end, _)| root.open(&relative[..end]).ok()?).collect();
+    levels.insert(0, root);
+    for dir in levels {
+        if lacks(&dir, "cgroup.subtree_control") {
+            let why = match dir.write("cgroup.subtree_control", &format!("+{controller}")).map_err(|error| error.errno) {
+                Err(Errno::EBUSY) => "it has processes of its own",
+                Err(Errno::EOPNOTSUPP) => "it is threaded",
+                Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => "that is not permitted",
+                _ => "the kernel refuses",
+            };
+            return format!("cgroup {:?} does not hand the {controller} controller down: {why}", dir.path());
+        }
+    }
+    String::new()
+}

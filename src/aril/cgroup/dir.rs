@@ -1,0 +1,160 @@
+//! A cgroup's directory: every file of a cgroup is opened from it, by a name that leads nowhere else.
+
+use crate::sys::{self, Errno, fs};
+use nix::fcntl::OFlag;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// `f_type` of a cgroup v1 hierarchy.
+const CGROUP_SUPER_MAGIC: i64 = 0x0027_e0eb;
+
+/// Names that leave the directory, go through a link or into another file system are errors.
+const RESOLVE: u64 = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_XDEV | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
+
+/// An open cgroup.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    /// For messages alone.
+    path: PathBuf,
+}
+
+impl Dir {
+    /// The root of a hierarchy, by its mount point.
+    ///
+    /// # Errors
+    /// The errno of `open(2)`; ENOTSUP if no cgroup file system is mounted there.
+    pub(super) fn mount(path: &Path) -> sys::Result<Dir> {
+        let fd = fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+        let magic = nix::sys::statfs::fstatfs(&fd).map_err(|errno| sys::Error::new("fstatfs", path, errno))?.filesystem_type().0;
+        if magic != fs::CGROUP2_SUPER_MAGIC && magic != CGROUP_SUPER_MAGIC {
+            return Err(sys::Error::new("no cgroup file system at", path, Errno::ENOTSUP));
+        }
+        Ok(Dir { fd, path: path.to_owned() })
+    }
+
+    /// A cgroup below this one; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)`.
+    pub(super) fn open(&self, relative: &str) -> sys::Result<Option<Dir>> {
+        match self.at(relative, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            Ok(fd) => Ok(Some(Dir { fd, path: self.path.join(relative) })),
+            Err(error) if gone(error.errno) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a cgroup below this one; false if it exists.
+    ///
+    /// # Errors
+    /// The errno of `mkdirat(2)`.
+    pub(super) fn make(&self, relative: &str) -> sys::Result<bool> {
+        match fs::mkdirat(&self.fd, relative, 0o755) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno == Errno::EEXIST => Ok(false),
+            Err(error) => Err(sys::Error::new("mkdir", self.path.join(relative), error.errno)),
+        }
+    }
+
+    /// Removes a cgroup below this one.
+    ///
+    /// # Errors
+    /// The errno of `unlinkat(2)`; that it is gone is none.
+    pub(super) fn remove(&self, relative: &str) -> sys::Result<()> {
+        match fs::rmdirat(&self.fd, relative) {
+            Err(error) if !gone(error.errno) => Err(sys::Error::new("rmdir", self.path.join(relative), error.errno)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The names of the cgroups in this one.
+    ///
+    /// # Errors
+    /// The errno of the call that failed; that this cgroup is gone is none.
+    pub(super) fn children(&self) -> sys::Result<Vec<String>> {
+        match nix::dir::Dir::openat(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()) {
+            Ok(mut dir) => Ok(dir
+                .iter()
+                .flatten()
+                .filter(|entry| entry.file_type() == Some(nix::dir::Type::Directory))
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .filter(|name| name != "." && name != "..")
+                .collect()),
+            Err(errno) if gone(errno) => Ok(Vec::new()),
+            Err(errno) => Err(sys::Error::new("open", &self.path, errno)),
+        }
+    }
+
+    /// What a file says.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)` or `read(2)`.
+    pub(super) fn read(&self, file: &str) -> sys::Result<String> {
+        self.read_of(&self.at(file, OFlag::O_RDONLY)?, file)
+    }
+
+    /// The same of a file that is open, from its start.
+    ///
+    /// # Errors
+    /// The errno of `pread(2)`.
+    pub(super) fn read_of(&self, fd: &OwnedFd, file: &str) -> sys::Result<String> {
+        let mut text = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let offset = i64::try_from(text.len()).unwrap_or(i64::MAX);
+            match nix::sys::uio::pread(fd, &mut buffer, offset) {
+                Ok(0) => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                Ok(n) => text.extend(&buffer[..n]),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(sys::Error::new("read", self.path.join(file), errno)),
+            }
+        }
+    }
+
+    /// A file, open for reading.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)`.
+    pub(super) fn file(&self, file: &str) -> sys::Result<OwnedFd> {
+        self.at(file, OFlag::O_RDONLY)
+    }
+
+    /// Writes to a file in one `write(2)`, as the kernel wants it.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)` or `write(2)`.
+    pub(super) fn write(&self, file: &str, text: &str) -> sys::Result<()> {
+        let fd = self.at(file, OFlag::O_WRONLY)?;
+        loop {
+            match nix::unistd::write(&fd, text.as_bytes()) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(sys::Error { call: format!("write {text:?} to {:?}", self.path.join(file)), errno }),
+            }
+        }
+    }
+
+    /// Where it is, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn at(&self, relative: &str, flags: OFlag) -> sys::Result<OwnedFd> {
+        let failed = |errno| sys::Error::new("open", self.path.join(relative), errno);
+        let name = CString::new(relative).map_err(|_| failed(Errno::EINVAL))?;
+        fs::openat2(self.fd.as_fd(), &name, (flags | OFlag::O_NOFOLLOW).bits(), 0, RESOLVE).map_err(|error| failed(error.errno))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// ENODEV is what the files of a cgroup answer whose directory is held open but removed.
+pub(super) fn gone(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOENT | Errno::ENODEV)
+}

@@ -1,0 +1,224 @@
+//! What a configuration asks of the cgroup: resolved to the writes that say it, then applied.
+
+use super::devices::{self, Devices};
+use super::knobs::{Asked, KNOBS, Knob, Way};
+use super::text::Text;
+use super::{Cgroup, Member, Place, Version, create};
+use crate::config::spec::{Linux, LinuxResources};
+use crate::config::{Invalid, Pointer};
+use crate::error::{Doing, Error, Result};
+use crate::host::Host;
+use crate::sys::{self, Errno};
+use std::os::fd::AsFd;
+
+/// Limits and device rules, as the writes that they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    writes: Vec<Write>,
+    devices: Option<Devices>,
+    /// Whether the kernel may refuse device rules.
+    lenient: bool,
+}
+
+/// One value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Write {
+    at: Pointer,
+    /// Of the cgroup that it is written to; empty for the v2 cgroup itself.
+    controller: String,
+    /// File and text: the first that exists is written.
+    files: Vec<(String, String)>,
+    /// Whether it says no more than what is so where no file exists.
+    if_there: bool,
+    /// A file whose value may not be above this one already.
+    usage: Option<(&'static str, u64)>,
+}
+
+impl Limits {
+    /// What a configuration asks for, with the device rules that every container has.
+    ///
+    /// # Errors
+    /// A value that cannot be, or that nothing on this host can do: by its pointer.
+    pub fn resolve(linux: Option<&Linux>, place: &Place, host: &Host) -> Result<Limits> {
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let mut limits = match resources {
+            Some(resources) => Limits::of(resources, &Pointer::to("/linux/resources"), place)?,
+            None => Limits { writes: Vec::new(), devices: None, lenient: false },
+        };
+        limits.devices = Some(Devices::resolve(linux)?);
+        // In a user namespace, and without root's privileges, bpf(2) and the devices controller are refused, and so is mknod(2): the container
+        // reaches no device but those that its creator's user may open. runc and crun go on without rules as well.
+        limits.lenient = !host.rootful();
+        Ok(limits)
+    }
+
+    /// The limits of `resources` alone, which stand at `at`: the device rules stay as they are.
+    ///
+    /// # Errors
+    /// As of [`Limits::resolve`].
+    pub fn of(resources: &LinuxResources, at: &Pointer, place: &Place) -> std::result::Result<Limits, Invalid> {
+        let mut writes = Vec::new();
+        for knob in KNOBS {
+            for asked in (knob.asked)(resources) {
+                writes.extend(write(knob, &asked, resources, at, place)?);
+            }
+        }
+        writes.extend(unified(resources, at, place)?);
+        Ok(Limits { writes, devices: None, lenient: false })
+    }
+
+    /// Whether nothing but device rules is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+fn write(
+    knob: &Knob,
+    asked: &Asked,
+    resources: &LinuxResources,
+    at: &Pointer,
+    place: &Place,
+) -> std::result::Result<Option<Write>, Invalid> {
+    let at = Pointer::to(&format!("{at}{}{}", knob.at, asked.below));
+    let way = match place.version_of(knob.controller) {
+        Some(Version::V1) => &knob.v1,
+        Some(Version::V2) => &knob.v2,
+        None => return Err(Invalid::new(&at, format!("this host has no {} controller, which the limit needs", knob.controller))),
+    };
+    let files = match way {
+        Way::Files(files) => *files,
+        Way::Always(_) if asked.value == 1 => return Ok(None),
+        Way::Always(why) | Way::Lacks(why) => return Err(Invalid::new(&at, *why)),
+    };
+    let mut written = Vec::new();
+    let mut if_there = false;
+    for (file, spell) in files {
+        match spell(asked, resources) {
+            Text::Is(text) => written.push((file.replace("{}", &asked.name), text)),
+            Text::IfThere(text) => {
+                if_there = true;
+                written.push((file.replace("{}", &asked.name), text));
+            }
+            Text::Nothing => return Ok(None),
+            Text::Wrong(why) => return Err(Invalid::new(&at, why)),
+        }
+    }
+    let usage = usage(knob, asked, resources, place);
+    Ok(Some(Write { at, controller: knob.controller.to_owned(), files: written, if_there, usage }))
+}
+
+/// `checkBeforeUpdate`: a limit of memory below what is used already would have processes killed.
+fn usage(knob: &Knob, asked: &Asked, resources: &LinuxResources, place: &Place) -> Option<(&'static str, u64)> {
+    let check = resources.memory().as_ref().and_then(|memory| memory.check_before_update()) == Some(true);
+    let limit = u64::try_from(asked.value).ok()?;
+    let file = if place.version_of("memory") == Some(Version::V1) { "memory.usage_in_bytes" } else { "memory.current" };
+    (check && knob.at == "/memory/limit").then_some((file, limit))
+}
+
+/// Files of v2 by name. Those that move, stop or kill processes are no limits.
+fn unified(resources: &LinuxResources, at: &Pointer, place: &Place) -> std::result::Result<Vec<Write>, Invalid> {
+    let mut entries: Vec<(&String, &String)> = resources.unified().iter().flatten().collect();
+    entries.sort();
+    let mut writes = Vec::new();
+    for (key, value) in entries {
+        let at = at.of("unified").of(key);
+        let refused = |why: &str| Invalid::new(&at, format!("unified resource {key:?} {why}"));
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if !key.chars().all(legal) || key.starts_with(['.', '-']) || !key.contains('.') {
+            return Err(refused("is no file of a cgroup, such as \"memory.high\""));
+        }
+        let controller = key.split('.').next().unwrap_or_default();
+        if controller == "cgroup" && !matches!(key.as_str(), "cgroup.max.depth" | "cgroup.max.descendants" | "cgroup.pressure") {
+            return Err(refused("is no limit"));
+        }
+        if value.trim().is_empty() || value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+            return Err(refused("has a value that is empty or has a control character"));
+        }
+        let controller = if controller == "cgroup" { "" } else { controller };
+        if place.v2().is_none() || place.version_of(controller) == Some(Version::V1) {
+            return Err(refused("needs cgroup v2, and this host has its controller in cgroup v1"));
+        }
+        // The kernel reads one line at a time.
+        writes.extend(value.lines().filter(|line| !line.trim().is_empty()).map(|line| Write {
+            at: at.clone(),
+            controller: controller.to_owned(),
+            files: vec![(key.clone(), line.to_owned())],
+            if_there: false,
+            usage: None,
+        }));
+    }
+    Ok(writes)
+}
+
+impl Cgroup {
+    /// Sets limits and device rules.
+    ///
+    /// # Errors
+    /// The value that could not be set, by its pointer, and why.
+    pub fn apply(&self, limits: &Limits) -> Result<()> {
+        if let Some(devices) = &limits.devices {
+            match self.apply_devices(devices) {
+                Err(error) if limits.lenient && matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS)) => {}
+                result => result.doing_at(&Pointer::to("/linux/resources/devices"), || "cannot set the device rules".to_owned())?,
+            }
+        }
+        let mut again = Vec::new();
+        for write in &limits.writes {
+            match self.write(write) {
+                // It may be bound to the present value of another, which is about to change.
+                Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => again.push(write),
+                result => result?,
+            }
+        }
+        again.into_iter().try_for_each(|write| self.write(write))
+    }
+
+    fn apply_devices(&self, devices: &Devices) -> Result<()> {
+        if let Some(member) = self.members.iter().find(|member| member.hierarchy.has("devices")) {
+            return if member.hierarchy.ours { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
+        }
+        match self.v2() {
+            Some(member) => Ok(devices::replace(member.dir.as_fd(), devices, member.hierarchy.ours)?),
+            None if self.members.is_empty() => Ok(()),
+            None => Err(Error::Other("this host has neither the devices controller nor cgroup v2".to_owned())),
+        }
+    }
+
+    fn write(&self, write: &Write) -> Result<()> {
+        let what = || "cannot set the limit".to_owned();
+        let Some(member) = self.member(&write.controller) else {
+            let why = "the container has no cgroup on its hierarchy: making one is not permitted";
+            return Err(Error::Other(why.to_owned())).doing_at(&write.at, what);
+        };
+        if let Some((file, limit)) = write.usage {
+            let used: u64 = member.dir.read(file)?.trim().parse().unwrap_or(0);
+            if used > limit {
+                let why = format!("rejecting memory limit {limit}: it is below the current usage of {used} bytes");
+                return Err(Invalid::new(&write.at, why).into());
+            }
+        }
+        for (file, text) in &write.files {
+            match member.dir.write(file, text) {
+                Err(error) if error.errno == Errno::ENOENT => {}
+                result => return result.doing_at(&write.at, what),
+            }
+        }
+        if write.if_there { Ok(()) } else { Err(lacking(member, write)).doing_at(&write.at, what) }
+    }
+}
+
+/// None of the files exists: whose fault it is.
+fn lacking(member: &Member, write: &Write) -> Error {
+    let files: Vec<String> = write.files.iter().map(|(file, _)| format!("{:?}", member.dir.path().join(file))).collect();
+    let missing = sys::Error { call: format!("open {}", files.join(" or ")), errno: Errno::ENOENT };
+    let why = match member.hierarchy.version {
+        Version::V2 if !write.controller.is_empty() => create::why_lacking(&member.hierarchy, &write.controller),
+        _ => String::new(),
+    };
+    if why.is_empty() { missing.into() } else { Error::Doing { what: why, at: None, source: Box::new(missing.into()) } }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Removing the cgroup.
+
+use super::dir::Dir;
+use super::{Cgroup, Member, Place, Version, devices};
+use crate::error::{Doing, Result};
+use crate::sys::{self, Errno};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long a cgroup may answer EBUSY after its last process has gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Cgroup {
+    /// Removes it from every hierarchy where it is `ours`, with the cgroups below it, and kills what is in it. From a cgroup that was there before
+    /// nothing but the device program is taken. What is gone already is no error, so that a removal that was interrupted is repeated.
+    ///
+    /// # Errors
+    /// The call that failed; something that lives on after SIGKILL, or a cgroup that stays busy: nothing is passed over in silence.
+    pub fn remove(self) -> Result<()> {
+        let (ours, others): (Vec<Member>, Vec<Member>) = self.members.into_iter().partition(|member| member.hierarchy.ours);
+        let others_left = others.iter().filter(|member| member.hierarchy.version == Version::V2).try_for_each(leave);
+        let ours = Cgroup { members: ours };
+        if ours.members.iter().any(|member| member.remove().is_err()) {
+            // Processes or cgroups are in it.
+            let failed = || "cannot end the processes of the cgroup".to_owned();
+            ours.kill_and_wait().doing(failed)?;
+            for member in &ours.members {
+                member.remove_all().doing(|| format!("cannot remove cgroup {:?}", member.dir.path()))?;
+            }
+        }
+        others_left
+    }
+}
+
+impl Place {
+    /// Removes what is at this place: [`Cgroup::open`] and [`Cgroup::remove`].
+    ///
+    /// # Errors
+    /// As of [`Cgroup::remove`].
+    pub fn remove(&self) -> Result<()> {
+        Cgroup::open(self)?.map_or(Ok(()), Cgroup::remove)
+    }
+}
+
+/// Takes aril's program off a cgroup that stays.
+fn leave(member: &Member) -> Result<()> {
+    match devices::detach(member.dir.as_fd()) {
+        // Who may not load a program has attached none.
+        Err(error) if error.errno == Errno::EPERM => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+impl Member {
+    fn remove(&self) -> sys::Result<()> {
+        Dir::mount(&self.hierarchy.mount)?.remove(self.hierarchy.relative())
+    }
+
+    /// The deepest first, each again while it is busy: a process that was killed leaves a little later than it dies.
+    fn remove_all(&self) -> sys::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            remove_below(&self.dir)?;
+            match self.remove() {
+                Err(error) if error.errno == Errno::EBUSY && Instant::now() < deadline => std::thread::sleep(pause),
+                result => return result,
+            }
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+fn remove_below(dir: &Dir) -> sys::Result<()> {
+    for name in dir.children()? {
+        if let Some(child) = dir.open(&name)? {
+            remove_below(&child)?;
+        }
+        match dir.remove(&name) {
+            // The cgroup above stays busy then, and the loop comes again.
+            Err(error) if error.errno == Errno::EBUSY => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}

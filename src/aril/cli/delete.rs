@@ -9,10 +9,10 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct Delete {
     /// End it first if it runs; a container that does not exist is no error
     #[arg(short, long)]
-    force: bool,
+    pub(super) force: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl Delete {

@@ -10,13 +10,13 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct Kill {
     /// Send it to every process of the container; one that has ended is no error then
     #[arg(short, long)]
-    all: bool,
+    pub(super) all: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
     /// Name with or without SIG, or number
     #[arg(value_name = "SIGNAL", default_value = "TERM")]
-    signal: Signal,
+    pub(super) signal: Signal,
 }
 
 impl Kill {

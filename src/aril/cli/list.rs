@@ -14,14 +14,14 @@ use std::fmt::Write as _;
 pub(super) struct List {
     /// Form of the list
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    format: Format,
+    pub(super) format: Format,
     /// Print ids only
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     #[default]
     Table,
     Json,

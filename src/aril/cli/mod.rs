@@ -33,6 +33,7 @@ use std::io::Write as _;
 #[derive(Debug, Parser)]
 #[command(
     name = "aril",
+    version = "",
     disable_version_flag = true,
     args_override_self = true,
     subcommand_value_name = "COMMAND",
@@ -77,30 +78,28 @@ impl Command {
 /// # Errors
 /// (In the second.) What made the command fail; the caller writes it to the log.
 pub fn run(argv: Vec<OsString>) -> (Log, Result<u8>) {
-    let argv = argv::normalise(&Cli::command(), argv);
-    match parse(&argv) {
-        Ok(Cli { flags, command }) => with_log(&flags, |global| match command {
-            Some(command) => command.run(global),
-            None => print(&Cli::command().render_help().to_string()).map(|()| 0),
-        }),
+    let mut command = Cli::command();
+    let argv = argv::normalise(&command, argv);
+    match command.try_get_matches_from_mut(&argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli.run(),
         Err(error) => match usage::answer(&error) {
             Some(text) => (Log::default(), print(&text).map(|()| 0)),
-            None => (usage::log(argv.clone()), Err(usage::error(&argv, &error))),
+            None => (usage::log(&argv), Err(usage::error(&argv, &error))),
         },
     }
 }
 
-fn parse(argv: &[OsString]) -> std::result::Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&Cli::command().try_get_matches_from(argv)?)
-}
-
-fn with_log(flags: &flags::Flags, work: impl FnOnce(&Global) -> Result<u8>) -> (Log, Result<u8>) {
-    match flags.log() {
-        Ok(log) => {
-            let outcome = flags.global(log.clone()).and_then(|global| work(&global));
-            (log, outcome)
-        }
-        Err(error) => (Log::default(), Err(error)),
+impl Cli {
+    fn run(self) -> (Log, Result<u8>) {
+        let log = match self.flags.log() {
+            Ok(log) => log,
+            Err(error) => return (Log::default(), Err(error)),
+        };
+        let outcome = self.flags.global(log.clone()).and_then(|global| match self.command {
+            Some(command) => command.run(&global),
+            None => print(&Cli::command().render_help().to_string()).map(|()| 0),
+        });
+        (log, outcome)
     }
 }
 
@@ -108,6 +107,6 @@ fn with_log(flags: &flags::Flags, work: impl FnOnce(&Global) -> Result<u8>) -> (
 fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| {
         let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-        Error::Sys(sys::Error::new("write", "standard output", errno))
+        Error::Sys(sys::Error::bare("write to standard output", errno))
     })
 }

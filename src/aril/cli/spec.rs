@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 pub(super) struct Spec {
     /// Directory to write it to
     #[arg(short, long, value_name = "DIR", value_parser = path(), default_value = ".", hide_default_value = true)]
-    bundle: PathBuf,
+    pub(super) bundle: PathBuf,
     /// For a container that you run without root
     #[arg(long)]
-    rootless: bool,
+    pub(super) rootless: bool,
 }
 
 impl Spec {

@@ -9,7 +9,7 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct State {
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl State {

@@ -18,7 +18,7 @@ pub(super) struct Create {
 }
 
 impl Create {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::create::create(global, &self.flags.into())
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::create::create(global, &self.flags.into()).map(|()| 0)
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Delete {
 }
 
 impl Delete {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::delete::delete(global, &self.id, self.force)
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::delete::delete(global, &self.id, self.force).map(|()| 0)
     }
 }

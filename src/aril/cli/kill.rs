@@ -20,7 +20,7 @@ pub(super) struct Kill {
 }
 
 impl Kill {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::kill::kill(global, &self.id, self.signal.number(), self.all)
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::kill::kill(global, &self.id, self.signal.number(), self.all).map(|()| 0)
     }
 }

@@ -3,6 +3,7 @@
 use super::flags::path;
 use crate::error::{Doing, Error, Result};
 use crate::host::{Cgroups, Host};
+use crate::lifecycle::Global;
 use crate::sys::{self, Errno};
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
@@ -27,11 +28,11 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, _: &Global) -> Result<u8> {
         let path = self.bundle.join("config.json");
         let text =
             serde_json::to_string_pretty(&example(&Host::probe()?, self.rootless)?).map_err(|error| Error::Other(error.to_string()))?;
-        write_new(&path, &(text + "\n")).doing(|| format!("cannot write {}", path.display()))
+        write_new(&path, &(text + "\n")).doing(|| format!("cannot write {}", path.display())).map(|()| 0)
     }
 }
 
@@ -102,6 +103,7 @@ mod tests {
     use super::{example, write_new};
     use crate::config;
     use crate::host::{Cgroups, Host};
+    use crate::lifecycle::Global;
     use crate::sys::Errno;
     use serde_json::{Value, json};
     use std::path::Path;

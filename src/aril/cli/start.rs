@@ -13,7 +13,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::start::start(global, &self.id)
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::start::start(global, &self.id).map(|()| 0)
     }
 }

@@ -13,7 +13,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        super::print(&lifecycle::list::state(global, &self.id)?.pretty())
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        super::print(&lifecycle::list::state(global, &self.id)?.pretty()).map(|()| 0)
     }
 }

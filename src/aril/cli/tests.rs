@@ -1,9 +1,9 @@
 //! The command lines of real callers, word for word (their paths and ids shortened).
 
-use super::{Cli, Command, argv, run, usage};
+use super::{Cli, Command, run, usage};
 use crate::lifecycle::{Creation, Global};
 use crate::log::Log;
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,8 @@ fn words(line: &str) -> Vec<OsString> {
 }
 
 fn parse(argv: Vec<OsString>) -> Result<Cli, String> {
-    let argv = argv::normalise(&Cli::command(), argv);
-    let matches = Cli::command().try_get_matches_from(&argv);
-    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| usage::error(&argv, &error).chain())
+    let (argv, cli) = super::parse(argv);
+    cli.map_err(|error| usage::error(&argv, &error).chain())
 }
 
 fn parsed(line: &str) -> (Global, Command) {

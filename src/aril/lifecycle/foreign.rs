@@ -2,7 +2,7 @@
 //! read, and otherwise left alone.
 
 use super::list::{Entry, user_name};
-use super::{Id, Status, store};
+use super::{Id, Refused, Status, store};
 use crate::error::{Error, Result};
 use crate::sys::{self, Errno};
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -10,7 +10,8 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// The largest state file that is read, in bytes.
 const SIZE_MAX: u64 = 16 << 20;
@@ -26,6 +27,31 @@ const SIGNS: &[(&str, Option<&str>)] = &[
     ("config.json", Some("crun")),
     ("exec.fifo", Some("runc")),
 ];
+
+/// Opens the state directory of a container that aril made, or began to make.
+///
+/// # Errors
+/// There is none ([`Refused::Missing`]), another runtime made it ([`Refused::Foreign`]), or it cannot be opened.
+pub fn ours(root: &Path, id: &Id) -> Result<OwnedFd> {
+    let dir = open(root, id)?;
+    match whose(dir.as_fd()) {
+        Some(owner) => Err(Refused::Foreign { id: id.clone(), owner, root: root.display().to_string() }.into()),
+        None => Ok(dir),
+    }
+}
+
+/// Opens the state directory of a container, whoever made it.
+///
+/// # Errors
+/// There is none ([`Refused::Missing`]), or it cannot be opened.
+pub fn open(root: &Path, id: &Id) -> Result<OwnedFd> {
+    let path = root.join(id.as_str());
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ENOENT => Refused::Missing { id: id.clone() }.into(),
+        _ => sys::Error::new("open", path, errno).into(),
+    })
+}
 
 /// The runtime that made the container of this state directory, if it was not aril. Nothing is read but names.
 #[must_use]
@@ -83,8 +109,8 @@ fn crun(dir: BorrowedFd<'_>, state: &Value, blank: Entry) -> Entry {
         oci_version: text(&config["ociVersion"]),
         pid: pid(&state["pid"]),
         status: status(dir, pid(&state["pid"]), state["process-start-time"].as_u64(), frozen),
+        rootfs: Path::new(&text(&state["bundle"])).join(text(&state["rootfs"])).to_string_lossy().into_owned(),
         bundle: text(&state["bundle"]),
-        rootfs: text(&state["rootfs"]),
         created: text(&state["created"]),
         annotations: serde_json::from_value(config["annotations"].clone()).unwrap_or_default(),
         ..blank
@@ -249,13 +275,13 @@ mod tests {
     fn crun_is_read() {
         let root = Root::new("crun");
         let status = json!({
-            "pid": me(), "process-start-time": my_start(), "cgroup-path": "", "rootfs": "/b/rootfs", "bundle": "/b",
+            "pid": me(), "process-start-time": my_start(), "cgroup-path": "", "rootfs": "rootfs", "bundle": "/b",
             "created": "2026-01-02T03:04:05.6Z", "owner": "root", "detached": true
         });
         root.container("c", &[("status", status), ("config.json", json!({ "ociVersion": "1.1.0", "annotations": { "k": "v" } }))]);
         let entry = root.read("c");
         assert_eq!((entry.status, entry.pid, entry.bundle.as_str(), entry.runtime), (Status::Running, me(), "/b", Some("crun")));
-        assert_eq!((entry.oci_version.as_str(), entry.annotations.len()), ("1.1.0", 1));
+        assert_eq!((entry.oci_version.as_str(), entry.rootfs.as_str(), entry.annotations.len()), ("1.1.0", "/b/rootfs", 1));
         root.container("half", &[("config.json", json!({})), ("exec.fifo", json!(0))]);
         assert_eq!((root.whose("half"), root.read("half").status), (Some("crun"), Status::Creating));
     }

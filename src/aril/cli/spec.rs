@@ -103,7 +103,6 @@ mod tests {
     use super::{example, write_new};
     use crate::config;
     use crate::host::{Cgroups, Host};
-    use crate::lifecycle::Global;
     use crate::sys::Errno;
     use serde_json::{Value, json};
     use std::path::Path;

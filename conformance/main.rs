@@ -6,9 +6,29 @@
 #![allow(unreachable_pub, missing_docs)]
 
 mod capabilities;
+mod cgroup;
+mod cli;
+mod console;
+mod devices;
+mod errors;
+mod hooks;
+mod hostname;
 mod lifecycle;
+mod masks;
+mod mounts;
+mod namespaces;
+mod process;
+mod propagation;
+mod rlimits;
+mod root;
+mod seccomp;
 mod state;
 mod support;
+mod sysctl;
+mod terminal;
+mod time_namespace;
+mod user;
+mod user_namespace;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -20,7 +40,31 @@ use support::environment::Environment;
 use support::{Case, Test, expected};
 
 /// The parts of the suite.
-const PARTS: &[(&str, &[Test])] = &[("capabilities", capabilities::TESTS), ("lifecycle", lifecycle::TESTS), ("state", state::TESTS)];
+const PARTS: &[(&str, &[Test])] = &[
+    ("capabilities", capabilities::TESTS),
+    ("cgroup", cgroup::TESTS),
+    ("cli", cli::TESTS),
+    ("console", console::TESTS),
+    ("devices", devices::TESTS),
+    ("errors", errors::TESTS),
+    ("hooks", hooks::TESTS),
+    ("hostname", hostname::TESTS),
+    ("lifecycle", lifecycle::TESTS),
+    ("masks", masks::TESTS),
+    ("mounts", mounts::TESTS),
+    ("namespaces", namespaces::TESTS),
+    ("process", process::TESTS),
+    ("propagation", propagation::TESTS),
+    ("rlimits", rlimits::TESTS),
+    ("root", root::TESTS),
+    ("seccomp", seccomp::TESTS),
+    ("state", state::TESTS),
+    ("sysctl", sysctl::TESTS),
+    ("terminal", terminal::TESTS),
+    ("time_namespace", time_namespace::TESTS),
+    ("user", user::TESTS),
+    ("user_namespace", user_namespace::TESTS),
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -134,6 +134,7 @@ class DockerLike(Manager):
     """Podman and Docker take the same words for the same things."""
 
     always = ()  # flags of every run
+    network = None  # of every run that names none
 
     def argv(self, *words):
         raise NotImplementedError
@@ -152,9 +153,12 @@ class DockerLike(Manager):
         privileged=False,
         seccomp=None,
         hostname=None,
+        network=None,
         more=(),
     ):
         flags = list(self.always)
+        network = network or self.network
+        flags += [f"--network={network}"] if network else []
         flags += [f"--env={pair}" for pair in env]
         flags += [f"--workdir={cwd}"] if cwd else []
         flags += [f"--user={user}"] if user else []
@@ -205,6 +209,7 @@ class DockerLike(Manager):
 class Podman(DockerLike):
     name = "podman"
     commands = ("podman", "conmon")
+    network = "none"
 
     def argv(self, *words, runtime=None, config=None, hooks=None):
         return [
@@ -225,7 +230,9 @@ class Podman(DockerLike):
 
     @property
     def always(self):
-        return ("--network=none", f"--cgroup-parent=/{self.cgroup}", *ulimits())
+        # Podman asks for a limit of its own where it is told of none.
+        unlimited = [] if has_controller("pids") else ["--pids-limit=-1"]
+        return (f"--cgroup-parent=/{self.cgroup}", *ulimits(), *unlimited)
 
     def up(self):
         os.mkdir(f"{self.home}/hooks")
@@ -234,6 +241,9 @@ class Podman(DockerLike):
             f'[storage]\ndriver = "{storage_driver(self.home)}"\nrunroot = "{self.home}/runroot"\ngraphroot = "{self.home}/root"\n'
         )
         must(self.argv("load", "--input", self.archive))
+
+    def remove(self, *names):
+        must(self.argv("rm", "--force", "--time=0", *names))
 
     def down(self):
         must(self.argv("rm", "--all", "--force", "--time=0"))
@@ -325,6 +335,8 @@ class Containerd(Manager):
         more=(),
     ):
         flags = ["--runc-binary", self.runtime, "--snapshotter", self.snapshotter]
+        # Its default, 1024, is asked for too.
+        flags += [] if has_controller("cpu") else ["--cpu-shares", "0"]
         flags += [word for pair in env for word in ("--env", pair)]
         flags += ["--cwd", cwd] if cwd else []
         flags += ["--read-only"] if read_only else []
@@ -339,6 +351,8 @@ class Containerd(Manager):
             flags += ["--seccomp"]
         elif seccomp and seccomp != "unconfined":
             flags += ["--seccomp", "--seccomp-profile", seccomp]
+        # A shared bind mount needs a root that passes mounts on; Podman and Docker see to that themselves.
+        flags += ["--rootfs-propagation", "shared"] if any("shared" in options for _, _, options in binds) else []
         return flags + list(more)
 
     def run_argv(self, *command, head=("--rm",), name=None, **options):
@@ -357,7 +371,7 @@ class Containerd(Manager):
         spec = json.loads(must(["ctr", "oci", "spec"]))
         spec["root"] = {"path": str(bundle / "rootfs")}
         spec["linux"]["cgroupsPath"] = f"/{self.cgroup}/{bundle.name}"
-        spec["process"]["args"] = list(command)
+        spec["process"] |= {"args": list(command), "env": [f"PATH={image.PATH}"]}
         edit(spec)
         (bundle / "config.json").write_text(json.dumps(spec))
         return call(
@@ -377,6 +391,9 @@ class Containerd(Manager):
             stderr=log,
         )
         until(lambda: self.pid(name) or self.running[name].poll() is not None, f"ctr starts {name}")
+        if self.running[name].poll():
+            del self.running[name]
+            raise Failed(f"{name} does not start: {self.logs(name)}")
         return name
 
     def wait(self, name):
@@ -413,6 +430,35 @@ ULIMITS = {"nofile": 1024, "nproc": 4096}
 def ulimits():
     """Within what any root may set, also one without CAP_SYS_RESOURCE."""
     return [f"--ulimit={name}={value}:{value}" for name, value in ULIMITS.items()]
+
+
+def has_controller(name):
+    """Whether a cgroup hierarchy, of either version, has the controller."""
+    unified = pathlib.Path("/sys/fs/cgroup/cgroup.controllers")
+    return os.path.isdir(f"/sys/fs/cgroup/{name}") or (unified.exists() and name in unified.read_text().split())
+
+
+def cgroups(name):
+    """The directories of the cgroups of that name, in every hierarchy."""
+    # os.walk passes over what others remove meanwhile.
+    return [pathlib.Path(path, name) for path, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
+
+
+def remove_cgroups(name):
+    """Removes the cgroups of that name with those below them, in every hierarchy; Failed where one is in use."""
+    for top in cgroups(name):
+        for path, _, _ in os.walk(top, topdown=False):
+            until(lambda: removed(path), f"cgroup {path} can be removed")
+
+
+def removed(cgroup):
+    try:
+        os.rmdir(cgroup)
+    except FileNotFoundError:
+        pass
+    except OSError:  # EBUSY: a process in it is about to end
+        return False
+    return True
 
 
 def storage_driver(home):

@@ -11,11 +11,13 @@ pub mod registry;
 pub mod runtime;
 pub mod socket;
 
+
 pub use bundle::Bundle;
 pub use case::Case;
 pub use container::Container;
 pub use environment::Need;
-pub use registry::{Test, suite};
+pub use registry::Test;
+pub(crate) use registry::suite;
 pub use runtime::{Call, Output};
 pub use serde_json::{Value, json};
 

@@ -176,7 +176,7 @@ impl<'a> Call<'a> {
         let clone = |file: &File| Stdio::from(file.try_clone().expect("dup"));
         let mut child = self.spawn(stdin, clone(&stdout), clone(&stderr));
         let status = wait(&mut child, PATIENCE);
-        let mut text = |file: &mut File| {
+        let text = |file: &mut File| {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).expect("captured output");
             String::from_utf8_lossy(&bytes).into_owned()

@@ -36,10 +36,10 @@ def sample(plan, options):
     done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(done.returncode)
-    samples = {}
+    samples = {subject: [] for _, subject, _ in plan}
     for line in done.stdout.splitlines():
         subject, nanoseconds = line.split()
-        samples.setdefault(subject, []).append(int(nanoseconds) / 1e6)
+        samples[subject].append(int(nanoseconds) / 1e6)
     return {subject: statistics.median(values) for subject, values in samples.items()}
 
 
@@ -114,7 +114,7 @@ def main():
     print(f"{options.benchmark}: Linux {platform.release()}, {os.cpu_count()} CPUs")
     for name in options.runtimes:
         version = subprocess.run([PROGRAMS[name], "--version"], stdout=subprocess.PIPE, text=True, check=True)
-        print(version.stdout.splitlines()[0])
+        print(f"{name}: {version.stdout.splitlines()[0]}")
     try:
         BENCHMARKS[options.benchmark](options)
     finally:

@@ -3,7 +3,8 @@
 use crate::codec::{In, List, Out, Wire};
 use core::ffi::CStr;
 
-/// A place in the executor's table of file descriptors. The first ones hold what the host opened and passed on, the others what steps open.
+/// A place in the executor's table of file descriptors: below [`Slot::OPENED`] what the host opened and passes on, from there on what steps
+/// open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(pub u16);
 
@@ -12,6 +13,17 @@ impl Slot {
     pub const CWD: Slot = Slot(0xffff);
     /// No descriptor.
     pub const NONE: Slot = Slot(0xfffe);
+    /// The first slot that a step fills.
+    pub const OPENED: Slot = Slot(0x8000);
+
+    /// Where it lies in a table that begins with `passed` descriptors.
+    #[must_use]
+    pub fn index(self, passed: u16) -> usize {
+        match self.0.checked_sub(Self::OPENED.0) {
+            Some(opened) => usize::from(passed) + usize::from(opened),
+            None => usize::from(self.0),
+        }
+    }
 }
 
 impl Wire<'_> for Slot {
@@ -54,8 +66,6 @@ bytes_enum! {
         RuntimeHooks = 3,
         /// Set the resource limits from outside, since inside the user namespace they could not be raised.
         Rlimits = 4,
-        /// Open the bind sources of idmapped mounts with the container's user namespace; the answer carries the descriptors.
-        Idmap = 5,
     }
 }
 
@@ -68,6 +78,8 @@ bytes_enum! {
         File = 2,
         /// A directory that is reached without following any symbolic link (proc, sysfs, and what else must not be redirected).
         RealDirectory = 3,
+        /// What the mount itself is: a directory or a file.
+        Same = 4,
     }
 }
 
@@ -75,6 +87,7 @@ macro_rules! ops {
     ($($(#[$doc:meta])* $tag:literal $name:ident { $($(#[$fdoc:meta])* $field:ident : $t:ty),* $(,)? })*) => {
         /// One step of the executor: a system call, or the few that make one thing happen.
         #[derive(Clone, Copy, Debug, PartialEq)]
+        #[allow(missing_docs)] // fields are named as the system call's parameters
         pub enum Op<'a> {
             $($(#[$doc])* $name { $($(#[$fdoc])* $field: $t),* }),*
         }
@@ -126,11 +139,13 @@ ops! {
     /// `mount_setattr(2)` of a mount.
     13 SetAttr { mount: Slot, recursive: bool, set: u64, clear: u64, propagation: u64, /** for `MOUNT_ATTR_IDMAP` */ userns: Slot }
     /// Opens a mount point in the root, made if missing.
-    14 Target { into: Slot, root: Slot, path: &'a CStr, kind: Kind }
+    14 Target { into: Slot, root: Slot, path: &'a CStr, kind: Kind, /** the mount that [`Kind::Same`] means */ like: Slot }
     /// `move_mount(2)`: attaches a detached mount.
     15 MoveMount { mount: Slot, target: Slot }
     /// `open(2)` with `O_PATH` of a path of the current root, without following a link at its end.
     16 OpenPath { into: Slot, path: &'a CStr }
+    /// Gives a new file system's root the mode of its mount point, if that was there before.
+    27 KeepMode { target: Slot, mount: Slot }
     /// Copies what is in the root at the path into a detached mount, with owners, modes and links.
     17 CopyUp { root: Slot, path: &'a CStr, to: Slot }
     /// `mknodat(2)`, owner and mode included. A node that is there already and is the same is left as it is.
@@ -160,7 +175,7 @@ ops! {
     /// A pseudo-terminal from the container's own devpts: its master goes to the host, its peer becomes stdin, stdout, stderr, the
     /// controlling terminal and `/dev/console`.
     42 Console { root: Slot, rows: u16, columns: u16, uid: u32, /** `/dev/console` is wanted (there is a mount namespace). */ bind: bool }
-    /// `prlimit(2)`.
+    /// `prlimit(2)` of itself.
     43 Rlimit { resource: u32, soft: u64, hard: u64 }
     /// `umask(2)`.
     44 Umask { mask: u32 }

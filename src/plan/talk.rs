@@ -21,22 +21,22 @@ use crate::codec::{In, Out, Wire};
 /// What the plan begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Size of the table of descriptors.
-    pub slots: u16,
-    /// How many of them the host passes on; their numbers follow the header as `i32`s.
+    /// How many descriptors the host passes on; their numbers follow the header as `i32`s.
     pub passed: u16,
+    /// How many slots the steps fill.
+    pub opened: u16,
     /// How many steps there are.
     pub steps: u32,
 }
 
 impl Wire<'_> for Header {
     fn encode(&self, out: &mut Out<'_>) {
-        self.slots.encode(out);
         self.passed.encode(out);
+        self.opened.encode(out);
         self.steps.encode(out);
     }
     fn decode(from: &mut In<'_>) -> Option<Self> {
-        Some(Header { slots: Wire::decode(from)?, passed: Wire::decode(from)?, steps: Wire::decode(from)? })
+        Some(Header { passed: Wire::decode(from)?, opened: Wire::decode(from)?, steps: Wire::decode(from)? })
     }
 }
 

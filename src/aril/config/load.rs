@@ -1,5 +1,6 @@
 //! Reading `config.json`.
 
+use super::capabilities::without_unknown_capabilities;
 use super::{Invalid, Pointer, spec::Spec};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
@@ -48,7 +49,7 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
 fn typed(text: &str) -> std::result::Result<Spec, serde_path_to_error::Error<serde_json::Error>> {
     let mut json = serde_json::Deserializer::from_str(text);
     let spec = serde_path_to_error::deserialize(&mut json)?;
-    json.end().map_err(|e| serde_path_to_error::Error::new(serde_path_to_error::Path::default_empty(), e)).map(|()| spec)
+    json.end().map_err(|e| serde_path_to_error::Error::new(serde_path_to_error::Track::new().path(), e)).map(|()| spec)
 }
 
 /// A message with the path, the pointer, and serde's words (which end in line and column).

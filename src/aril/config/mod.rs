@@ -1,5 +1,6 @@
 //! `config.json`: loading it, and saying where in it something is wrong.
 
+mod capabilities;
 mod load;
 
 pub use load::{Loaded, SIZE_MAX, load, parse};

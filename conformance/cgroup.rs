@@ -1,0 +1,397 @@
+//! config-linux.md: cgroupsPath, and the limits that are one plain file each. The rules of the device controller are in devices.rs.
+
+use crate::support::*;
+use std::fs;
+use std::path::PathBuf;
+
+pub const TESTS: &[Test] = suite![
+    the_cgroup_is_made_at_the_path,
+    the_process_is_in_it_in_every_hierarchy,
+    the_process_is_in_it_when_created,
+    children_are_in_it,
+    delete_removes_it,
+    delete_force_removes_it,
+    run_removes_it,
+    delete_removes_what_the_container_made_below: [Need::V2],
+    an_absolute_path_is_taken_from_the_top,
+    a_relative_path_is_taken_from_where_the_runtime_likes,
+    an_absent_path_gives_a_cgroup_of_its_own,
+    a_path_that_leads_out_is_refused_or_kept_inside,
+    parents_are_made,
+    an_empty_cgroup_that_exists_is_taken,
+    a_cgroup_in_use_is_refused,
+    two_containers_in_sibling_cgroups,
+    pids_limit: [Need::Controller("pids")],
+    pids_limit_holds: [Need::Controller("pids")],
+    pids_limit_of_minus_one_is_none: [Need::Controller("pids")],
+    memory_limit: [Need::Controller("memory")],
+    memory_limit_holds: [Need::Controller("memory")],
+    memory_limit_of_minus_one_is_none: [Need::Controller("memory")],
+    memory_reservation: [Need::Controller("memory")],
+    cpu_shares: [Need::Controller("cpu")],
+    cpu_quota_and_period: [Need::Controller("cpu")],
+    cpuset: [Need::Controller("cpuset")],
+    limits_of_an_absent_controller_are_refused: [Need::V2],
+    unified: [Need::V2, Need::Controller("pids")],
+    unified_with_a_path_is_refused: [Need::V2],
+    unified_of_an_unknown_file_is_refused: [Need::V2],
+    unified_on_v1_is_refused: [Need::V1("pids")],
+    cgroup_namespace_root_is_the_containers: [Need::V2],
+    the_cgroup_mount_shows_the_container_alone: [Need::V2],
+    the_cgroup_mount_shows_the_containers_v1: [Need::V1("pids")],
+    cgroup_mount_of_type_cgroup2: [Need::V2],
+    the_memory_of_a_container_waiting_is_small: [Need::Controller("memory"), Need::Runtime("aril")],
+    state_survives_a_move_of_the_caller,
+    a_container_of_a_user_namespace_has_its_cgroup: [Need::Userns],
+    a_refused_limit_leaves_nothing: [Need::Controller("pids")],
+];
+
+fn path(t: &Case, b: &Bundle) -> String {
+    format!("{}/{}", t.cgroup(), b.id())
+}
+
+fn all(t: &Case, b: &Bundle) -> Vec<PathBuf> {
+    t.environment.cgroups(&path(t, b))
+}
+
+fn standing(t: &Case, b: &Bundle) -> Vec<PathBuf> {
+    all(t, b).into_iter().filter(|dir| present(dir)).collect()
+}
+
+/// The controllers of a process with its path in each, named ones and v2 included.
+fn membership(pid: impl std::fmt::Display) -> Vec<(String, String)> {
+    let text = read(format!("/proc/{pid}/cgroup"));
+    text.lines().map(|l| l.splitn(3, ':').collect::<Vec<_>>()).map(|w| (w[1].to_owned(), w[2].to_owned())).collect()
+}
+
+fn the_cgroup_is_made_at_the_path(t: &Case) {
+    let b = t.bundle();
+    let c = t.create(&b);
+    assert!(!standing(t, &b).is_empty());
+    if t.environment.pure_v2 {
+        assert_eq!(standing(t, &b), all(t, &b));
+    }
+    drop(c);
+}
+
+fn the_process_is_in_it_in_every_hierarchy(t: &Case) {
+    let b = t.bundle();
+    let c = t.started(&b);
+    for (controller, at) in membership(c.pid()) {
+        // The unified tree of a hybrid host has no controllers, and a named one none that a limit needs: a runtime may leave them.
+        if controller.is_empty() && !t.environment.pure_v2 || controller.starts_with("name=") {
+            continue;
+        }
+        assert_eq!(at, path(t, &b), "{controller}");
+    }
+}
+
+fn the_process_is_in_it_when_created(t: &Case) {
+    let b = t.bundle();
+    let c = t.create(&b);
+    let found = membership(c.pid());
+    assert!(found.iter().any(|(_, at)| *at == path(t, &b)), "{found:?}");
+}
+
+fn children_are_in_it(t: &Case) {
+    let b = t.bundle_sh("sleep 100 & setsid sleep 100 & wait");
+    let c = t.started(&b);
+    let procs = t.environment.cgroup("pids", &path(t, &b)).join("cgroup.procs");
+    eventually("three processes are in the cgroup", || (read(&procs).lines().count() == 3).then_some(()));
+    assert!(read(&procs).lines().any(|pid| pid == c.pid().to_string()));
+}
+
+fn delete_removes_it(t: &Case) {
+    let b = t.bundle_sh("exit 0");
+    let c = t.started(&b);
+    c.wait_for("stopped").delete();
+    assert_eq!(standing(t, &b), Vec::<PathBuf>::new());
+}
+
+fn delete_force_removes_it(t: &Case) {
+    let b = t.bundle();
+    t.started(&b).delete_force().ok();
+    assert_eq!(standing(t, &b), Vec::<PathBuf>::new());
+}
+
+fn run_removes_it(t: &Case) {
+    let b = t.bundle_sh("exit 0");
+    t.run_call(&[], &b).run().ok();
+    assert_eq!(standing(t, &b), Vec::<PathBuf>::new());
+}
+
+fn delete_removes_what_the_container_made_below(t: &Case) {
+    let b = t.bundle();
+    let c = t.started(&b);
+    fs::create_dir_all(standing(t, &b)[0].join("one/two")).unwrap();
+    c.kill("KILL").wait_for("stopped").delete();
+    assert_eq!(standing(t, &b), Vec::<PathBuf>::new());
+}
+
+fn an_absolute_path_is_taken_from_the_top(t: &Case) {
+    let b = t.bundle();
+    let deep = format!("{}/a/b/c", t.cgroup());
+    b.edit(|c| c["linux"]["cgroupsPath"] = json!(deep));
+    let c = t.started(&b);
+    assert!(membership(c.pid()).iter().any(|(_, at)| *at == deep));
+    c.delete_force().ok();
+    remove_parents(t, &["a/b", "a"]);
+}
+
+/// Removes the parents of a cgroup, which belong to who named them.
+fn remove_parents(t: &Case, parents: &[&str]) {
+    for parent in parents {
+        for dir in t.environment.cgroups(&format!("{}/{parent}", t.cgroup())) {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+fn a_relative_path_is_taken_from_where_the_runtime_likes(t: &Case) {
+    // The specification lets the runtime choose the place, once and for all.
+    let b = t.bundle();
+    let relative = t.cgroup().trim_start_matches('/').to_owned() + "/rel";
+    b.edit(|c| c["linux"]["cgroupsPath"] = json!(relative));
+    let c = t.started(&b);
+    let found = membership(c.pid());
+    assert!(found.iter().any(|(_, at)| at.ends_with(&relative)), "{found:?}");
+    c.delete_force().ok();
+}
+
+fn an_absent_path_gives_a_cgroup_of_its_own(t: &Case) {
+    let b = t.bundle();
+    b.edit(|c| drop(c["linux"].as_object_mut().unwrap().remove("cgroupsPath")));
+    // An id that no other run has, for the cgroup is outside of the run's own.
+    let id = format!("conformance-{}-{}", std::process::id(), b.id());
+    let c = Container::new(t, &id);
+    t.rt(&["create", "--bundle", b.dir().to_str().unwrap(), &id]).run().ok();
+    let (mine, own) = (membership(c.pid()), membership("self"));
+    let dirs: Vec<_> = mine.iter().filter(|(controller, at)| own.iter().any(|(c, a)| c == controller && a != at)).cloned().collect();
+    assert!(!dirs.is_empty(), "{mine:?}");
+    c.delete_force().ok();
+    for (controller, at) in dirs {
+        let name = controller.split(',').next().unwrap();
+        assert!(!present(t.environment.cgroup(name, &at)), "{controller}: {at} is left");
+    }
+}
+
+fn a_path_that_leads_out_is_refused_or_kept_inside(t: &Case) {
+    let b = t.bundle();
+    let odd = format!("{}/x/../../../..{}/y", t.cgroup(), t.cgroup());
+    b.edit(|c| c["linux"]["cgroupsPath"] = json!(odd));
+    let c = Container::of(t, &b);
+    let output = t.create_call(&[], &b).run();
+    if output.code() == 0 {
+        for (_, at) in membership(c.pid()) {
+            assert!(!at.contains(".."), "{at}");
+        }
+    }
+    c.delete_force().ok();
+    remove_parents(t, &["y", "x"]);
+}
+
+fn parents_are_made(t: &Case) {
+    let b = t.bundle_sh("exit 0");
+    let deep = format!("{}/p/q", t.cgroup());
+    b.edit(|c| c["linux"]["cgroupsPath"] = json!(deep));
+    t.run(&b).ok();
+    remove_parents(t, &["p"]);
+}
+
+fn an_empty_cgroup_that_exists_is_taken(t: &Case) {
+    let b = t.bundle_sh("exit 0");
+    for dir in all(t, &b) {
+        fs::create_dir_all(&dir).unwrap();
+    }
+    t.run(&b).ok();
+    // Whose it was before, the runtime cannot know: it may remove it or leave it.
+    for dir in all(t, &b) {
+        let _ = fs::remove_dir(dir);
+    }
+}
+
+fn a_cgroup_in_use_is_refused(t: &Case) {
+    let b = t.bundle();
+    let first = t.started(&b);
+    let other = t.bundle();
+    other.edit(|c| c["linux"]["cgroupsPath"] = json!(path(t, &b)));
+    let c = Container::of(t, &other);
+    t.create_call(&[], &other).run().refused();
+    drop(c);
+    assert_eq!(first.status(), "running");
+    assert!(!standing(t, &b).is_empty());
+}
+
+fn two_containers_in_sibling_cgroups(t: &Case) {
+    let (one, two) = (t.bundle(), t.bundle());
+    let (first, second) = (t.started(&one), t.started(&two));
+    first.delete_force().ok();
+    assert_eq!(second.status(), "running");
+    assert!(standing(t, &one).is_empty() && !standing(t, &two).is_empty());
+}
+
+/// The text of a file of the container's cgroup, by its v1 and v2 names.
+fn knob(t: &Case, b: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
+    let dir = t.environment.cgroup(controller, &path(t, b));
+    read(dir.join(if t.environment.pure_v2 { v2 } else { v1 })).trim().to_owned()
+}
+
+fn limited(t: &Case, resources: Value, controller: &str, v1: &str, v2: &str) -> String {
+    let b = t.bundle();
+    b.edit(|c| {
+        for (key, value) in resources.as_object().unwrap() {
+            c["linux"]["resources"][key] = value.clone();
+        }
+    });
+    let c = t.create(&b);
+    let text = knob(t, &b, controller, v1, v2);
+    drop(c);
+    text
+}
+
+fn pids_limit(t: &Case) {
+    assert_eq!(limited(t, json!({"pids": {"limit": 37}}), "pids", "pids.max", "pids.max"), "37");
+}
+
+fn pids_limit_holds(t: &Case) {
+    let out = t.sh("for n in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2 & done; wait; echo end", |b| {
+        b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": 5}));
+        b.sh("(for n in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2 & done; wait) 2>&1; echo end");
+    });
+    assert_has(&out, "can't fork");
+}
+
+fn pids_limit_of_minus_one_is_none(t: &Case) {
+    assert_eq!(limited(t, json!({"pids": {"limit": -1}}), "pids", "pids.max", "pids.max"), "max");
+}
+
+fn memory_limit(t: &Case) {
+    assert_eq!(limited(t, json!({"memory": {"limit": 64 << 20}}), "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+}
+
+fn memory_limit_holds(t: &Case) {
+    let b = t.bundle();
+    b.args(&["probe", "memory", "64"]);
+    b.edit(|c| c["linux"]["resources"]["memory"] = json!({"limit": 32 << 20}));
+    assert_eq!(t.run(&b).code(), 137);
+    b.args(&["probe", "memory", "4"]);
+    assert_has(t.run(&b).ok(), "ok");
+}
+
+fn memory_limit_of_minus_one_is_none(t: &Case) {
+    let text = limited(t, json!({"memory": {"limit": -1}}), "memory", "memory.limit_in_bytes", "memory.max");
+    assert!(text == "max" || text.parse::<u64>().unwrap() > 1 << 60, "{text}");
+}
+
+fn memory_reservation(t: &Case) {
+    let text = limited(t, json!({"memory": {"reservation": 16 << 20}}), "memory", "memory.soft_limit_in_bytes", "memory.low");
+    assert_eq!(text, (16 << 20).to_string());
+}
+
+fn cpu_shares(t: &Case) {
+    let text = limited(t, json!({"cpu": {"shares": 512}}), "cpu", "cpu.shares", "cpu.weight");
+    if t.environment.pure_v2 {
+        // Runtimes use the old linear conversion or the new one, in which 1024 shares are a weight of 100.
+        assert!(["20", "59"].contains(&text.as_str()), "{text}");
+    } else {
+        assert_eq!(text, "512");
+    }
+}
+
+fn cpu_quota_and_period(t: &Case) {
+    let text = limited(t, json!({"cpu": {"quota": 20_000, "period": 50_000}}), "cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert_eq!(text, if t.environment.pure_v2 { "20000 50000" } else { "20000" });
+}
+
+fn cpuset(t: &Case) {
+    assert_eq!(limited(t, json!({"cpu": {"cpus": "0", "mems": "0"}}), "cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+}
+
+fn limits_of_an_absent_controller_are_refused(t: &Case) {
+    let has = read("/sys/fs/cgroup/cgroup.controllers");
+    let (controller, resources) = if has.contains("pids") { ("net_cls", json!({"network": {"classID": 5}})) } else { ("pids", json!({"pids": {"limit": 5}})) };
+    let b = t.bundle();
+    b.edit(|c| {
+        for (key, value) in resources.as_object().unwrap() {
+            c["linux"]["resources"][key] = value.clone();
+        }
+    });
+    let text = t.refused(&b);
+    assert!(text.contains(controller.split('_').next().unwrap()) || text.contains("network"), "{text}");
+}
+
+fn unified(t: &Case) {
+    assert_eq!(limited(t, json!({"unified": {"pids.max": "41"}}), "pids", "", "pids.max"), "41");
+}
+
+fn refused_unified(t: &Case, key: &str) -> String {
+    let b = t.bundle();
+    b.edit(|c| c["linux"]["resources"]["unified"] = json!({key: "1"}));
+    t.refused(&b)
+}
+
+fn unified_with_a_path_is_refused(t: &Case) {
+    for key in ["../cgroup.procs", "a/b", "", "/sys/kernel/x"] {
+        refused_unified(t, key);
+    }
+}
+
+fn unified_of_an_unknown_file_is_refused(t: &Case) {
+    assert_has(&refused_unified(t, "nosuch.knob"), "nosuch");
+}
+
+fn unified_on_v1_is_refused(t: &Case) {
+    refused_unified(t, "pids.max");
+}
+
+fn cgroup_namespace_root_is_the_containers(t: &Case) {
+    assert_eq!(t.sh("cat /proc/self/cgroup", |_| ()), "0::/\n");
+}
+
+fn the_cgroup_mount_shows_the_container_alone(t: &Case) {
+    let out = t.sh("cat /sys/fs/cgroup/cgroup.procs | head -1; test -e /sys/fs/cgroup/cgroup.type && echo below", |_| ());
+    assert_eq!(out, "1\nbelow\n");
+}
+
+fn the_cgroup_mount_shows_the_containers_v1(t: &Case) {
+    assert_eq!(t.sh("head -1 /sys/fs/cgroup/pids/cgroup.procs; ls -d /sys/fs/cgroup/memory", |_| ()), "1\n/sys/fs/cgroup/memory\n");
+}
+
+fn cgroup_mount_of_type_cgroup2(t: &Case) {
+    let out = t.sh("head -1 /sys/fs/cgroup/cgroup.procs", |b| {
+        b.unmount("/sys/fs/cgroup");
+        b.mount(json!({"destination": "/sys/fs/cgroup", "type": "cgroup2", "source": "cgroup2", "options": ["ro", "nosuid", "noexec", "nodev"]}));
+    });
+    assert_eq!(out, "1\n");
+}
+
+fn the_memory_of_a_container_waiting_is_small(t: &Case) {
+    let c = t.create(&t.bundle());
+    let smaps = read(format!("/proc/{}/smaps_rollup", c.pid()));
+    let kilobytes: u64 = ["Private_Clean", "Private_Dirty"].iter().map(|key| field(&smaps, key).split(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert!(kilobytes <= 300, "{kilobytes} kB private");
+}
+
+fn state_survives_a_move_of_the_caller(t: &Case) {
+    // create by one caller, the rest by another in another directory.
+    let b = t.bundle();
+    let c = t.create(&b);
+    c.call("start", &[], &[]).cwd("/").run().ok();
+    c.call("kill", &[], &["KILL"]).cwd("/tmp").run().ok();
+    c.wait_for("stopped").delete();
+}
+
+fn a_container_of_a_user_namespace_has_its_cgroup(t: &Case) {
+    let b = t.bundle();
+    b.userns(100_000, 65536);
+    let c = t.started(&b);
+    assert!(membership(c.pid()).iter().any(|(_, at)| *at == path(t, &b)));
+    c.delete_force().ok();
+    assert!(standing(t, &b).is_empty());
+}
+
+fn a_refused_limit_leaves_nothing(t: &Case) {
+    let b = t.bundle();
+    b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": "many"}));
+    t.refused(&b);
+}

@@ -1,0 +1,109 @@
+//! Hooks: which are run by whom, and when.
+
+use super::Subject;
+use super::plan::{Plan, Strings, c_string};
+use crate::config::{Invalid, Pointer, spec};
+use aril_plan::{Ask, Op};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+/// A hook as it is executed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Hook {
+    /// Where in the configuration.
+    pub at: String,
+    /// The program.
+    pub path: CString,
+    /// Its arguments, the name among them.
+    pub args: Vec<CString>,
+    /// Its environment: exactly what the configuration says.
+    pub env: Vec<CString>,
+    /// In seconds; `None` is without end.
+    pub timeout: Option<u32>,
+}
+
+/// The six lists, resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Run by the host, which sees its own tree: prestart, then createRuntime.
+    pub runtime: Vec<Hook>,
+    /// Run in the container's namespaces, before the pivot.
+    pub create_container: Vec<Hook>,
+    /// Run in the container, before the user's program.
+    pub start_container: Vec<Hook>,
+    /// Run by the host when the user's program runs.
+    pub poststart: Vec<Hook>,
+    /// Run by the host when the container is deleted.
+    pub poststop: Vec<Hook>,
+}
+
+/// Reads all hooks.
+///
+/// # Errors
+/// A path that is not absolute, a NUL, a timeout that is not positive.
+pub fn resolve(hooks: Option<&spec::Hooks>) -> Result<Hooks, Invalid> {
+    let Some(hooks) = hooks else { return Ok(Hooks::default()) };
+    let list = |key: &str, list: &Option<Vec<spec::Hook>>| -> Result<Vec<Hook>, Invalid> {
+        let at = Pointer::to("/hooks").of(key);
+        list.iter().flatten().enumerate().map(|(i, hook)| one(hook, &at.of(i))).collect()
+    };
+    #[allow(deprecated)] // prestart is: managers still use it
+    let mut runtime = list("prestart", hooks.prestart())?;
+    runtime.extend(list("createRuntime", hooks.create_runtime())?);
+    Ok(Hooks {
+        runtime,
+        create_container: list("createContainer", hooks.create_container())?,
+        start_container: list("startContainer", hooks.start_container())?,
+        poststart: list("poststart", hooks.poststart())?,
+        poststop: list("poststop", hooks.poststop())?,
+    })
+}
+
+fn one(hook: &spec::Hook, at: &Pointer) -> Result<Hook, Invalid> {
+    let path = hook.path();
+    if !path.is_absolute() {
+        return Err(Invalid::new(&at.of("path"), format!("hook path {:?} is not absolute", path.display().to_string())));
+    }
+    let strings = |key: &str, list: &Option<Vec<String>>| -> Result<Vec<CString>, Invalid> {
+        let at = at.of(key);
+        list.iter().flatten().enumerate().map(|(i, text)| c_string(text.as_str(), &at.of(i))).collect()
+    };
+    let path = c_string(path.as_os_str().as_bytes(), &at.of("path"))?;
+    let mut args = strings("args", hook.args())?;
+    if args.is_empty() {
+        args.push(path.clone());
+    }
+    let timeout = match hook.timeout() {
+        None => None,
+        Some(seconds) => match u32::try_from(*seconds) {
+            Ok(seconds) if seconds > 0 => Some(seconds),
+            _ => return Err(Invalid::new(&at.of("timeout"), format!("timeout {seconds} is not a positive number of seconds"))),
+        },
+    };
+    Ok(Hook { at: at.as_str().to_owned(), path, args, env: strings("env", hook.env())?, timeout })
+}
+
+/// The hooks that run before the process changes to its root.
+pub(crate) fn before_pivot(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
+    let hooks = resolve(subject.request.spec.hooks().as_ref())?;
+    if !hooks.runtime.is_empty() {
+        plan.part(&Pointer::to("/hooks"), "cannot run the hooks");
+        plan.push(Op::Ask { what: Ask::RuntimeHooks });
+    }
+    push_all(plan, &hooks.create_container);
+    Ok(())
+}
+
+/// The hooks that run in the container, right before the user's program.
+pub(crate) fn before_exec(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
+    push_all(plan, &resolve(subject.request.spec.hooks().as_ref())?.start_container);
+    Ok(())
+}
+
+fn push_all(plan: &mut Plan, hooks: &[Hook]) {
+    for hook in hooks {
+        plan.part(&Pointer::to(&hook.at), format!("hook {} failed", hook.path.to_string_lossy()));
+        let (args, env): (Strings, Strings) = (hook.args.iter().collect(), hook.env.iter().collect());
+        plan.push(Op::Hook { path: &hook.path, args: args.list(), env: env.list(), timeout: hook.timeout.unwrap_or(0) });
+    }
+}

@@ -1,0 +1,251 @@
+//! `mounts`.
+
+mod cgroup;
+pub mod options;
+
+use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
+use super::plan::{Plan, Source, Strings, c_string};
+use super::{Subject, rootfs};
+use crate::config::{Invalid, Pointer, spec};
+use crate::sys::mount::{Change, attr};
+use aril_plan::{Kind, Op, Slot};
+use options::Options;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+/// A mount of the configuration, read.
+pub(super) struct Mount<'a> {
+    pub(super) at: Pointer,
+    pub(super) destination: CString,
+    pub(super) kind: &'a str,
+    pub(super) source: &'a Path,
+    pub(super) options: Options,
+}
+
+/// The mounts, in order.
+pub(crate) fn mount_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> Result<(), Invalid> {
+    for (i, mount) in subject.request.spec.mounts().iter().flatten().enumerate() {
+        let mount = read(mount, Pointer::to("/mounts").of(i))?;
+        plan.part(&mount.at, format!("cannot mount {}", mount.destination.to_string_lossy()));
+        one(plan, subject, root, &mount)?;
+    }
+    Ok(())
+}
+
+fn read(mount: &spec::Mount, at: Pointer) -> Result<Mount<'_>, Invalid> {
+    let destination = mount.destination();
+    let options = options::parse(mount.options().as_deref().unwrap_or_default(), &at.of("options"))?;
+    let at_destination = at.of("destination");
+    if destination.components().all(|c| matches!(c, Component::RootDir | Component::CurDir | Component::ParentDir)) {
+        return Err(Invalid::new(&at_destination, format!("destination {:?} is the root itself", destination.display().to_string())));
+    }
+    // The root is where every path begins: a relative destination is meant from it (1.2 deprecated them, and 1.3 allows them again).
+    let destination = c_string([b"/", destination.as_os_str().as_bytes()].concat(), &at_destination)?;
+    let destination = match destination.to_bytes() {
+        [b'/', b'/', ..] => c_string(&destination.to_bytes()[1..], &at_destination)?,
+        _ => destination,
+    };
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    Ok(Mount { at, destination, kind, source, options })
+}
+
+/// Whether a bind mount covers this absolute path.
+pub(crate) fn binds_over(subject: &Subject<'_>, path: &str) -> Result<bool, Invalid> {
+    for (i, mount) in subject.request.spec.mounts().iter().flatten().enumerate() {
+        let mount = read(mount, Pointer::to("/mounts").of(i))?;
+        if is_bind(&mount) && mount.destination.to_bytes() == path.as_bytes() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_bind(mount: &Mount<'_>) -> bool {
+    mount.options.bind.is_some() || mount.kind == "bind"
+}
+
+fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
+    protect_proc(mount)?;
+    if mount.options.idmap.is_some() {
+        return Err(Invalid::new(&mount.at.of("options"), "idmap is not yet supported"));
+    }
+    if mount.options.copy_symlink || mount.options.dest_nofollow {
+        return Err(Invalid::new(&mount.at.of("options"), "copy-symlink and dest-nofollow are not yet supported"));
+    }
+    if mount.options.remount {
+        return remount(plan, root, mount);
+    }
+    if is_bind(mount) {
+        return bind(plan, subject, root, mount);
+    }
+    match mount.kind {
+        "" => Err(Invalid::new(&mount.at, "a mount needs a type, or the option bind or rbind")),
+        "cgroup" => cgroup::mount(plan, subject, root, mount),
+        // In a user namespace they can be made only by who owns what they show; else the host's are bound.
+        "proc" if subject.in_userns() && !subject.namespaces.makes(PID) => bind_instead(plan, subject, root, mount, "/proc"),
+        "sysfs" if subject.namespaces.makes(USER) && !subject.namespaces.makes(NETWORK) => bind_instead(plan, subject, root, mount, "/sys"),
+        "mqueue" if subject.namespaces.makes(USER) && !subject.namespaces.makes(IPC) => bind_instead(plan, subject, root, mount, "/dev/mqueue"),
+        "cgroup2" if subject.in_userns() && !subject.namespaces.makes(CGROUP) => cgroup::mount(plan, subject, root, mount),
+        _ => new(plan, root, mount),
+    }
+}
+
+/// The container's procfs is what its processes trust: nothing but a procfs may be there, and in it only what makes no difference to
+/// `/proc/self` and to sysctls (CVE-2019-16884).
+fn protect_proc(mount: &Mount<'_>) -> Result<(), Invalid> {
+    const HARMLESS: [&str; 8] =
+        ["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "stat", "swaps", "uptime"];
+    let mut components: Vec<&[u8]> = Vec::new();
+    for component in mount.destination.to_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".") {
+        if component == b".." { components.pop(); } else { components.push(component); }
+    }
+    let [first, inner @ ..] = components.as_slice() else { return Ok(()) };
+    if *first != b"proc" {
+        return Ok(());
+    }
+    let inner = inner.join(&b'/');
+    let allowed = match inner.as_slice() {
+        b"" => mount.kind == "proc" || (is_bind(mount) && mount.source == Path::new("/proc")),
+        b"sys/fs/binfmt_misc" => mount.kind == "binfmt_misc",
+        inner => HARMLESS.iter().any(|name| name.as_bytes() == inner) || inner == b"slabinfo" || inner == b"sys/kernel/ns_last_pid",
+    };
+    if allowed {
+        return Ok(());
+    }
+    let why = format!("{} cannot be mounted here: the container's /proc must be a procfs", mount.destination.to_string_lossy());
+    Err(Invalid::new(&mount.at.of("destination"), why))
+}
+
+fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
+    let Options { attr_set, rec_set, tmpcopyup, .. } = &mount.options;
+    let (fs, target) = (plan.slot(), plan.slot());
+    let tmpfs = mount.kind == "tmpfs";
+    let real = matches!(mount.kind, "proc" | "sysfs" | "mqueue" | "cgroup2");
+    let kind = if real { Kind::RealDirectory } else { Kind::Directory };
+    plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: Slot::NONE });
+    let mut options = Strings::default();
+    let at = mount.at.of("options");
+    let source = mount.source.as_os_str().as_bytes();
+    if !source.is_empty() {
+        options.push(&c_string([b"source=", source].concat(), &mount.at.of("source"))?);
+    }
+    for flag in mount.options.flags.iter().filter(|flag| !(tmpfs && **flag == "ro")) {
+        options.push(&c_string(*flag, &at)?);
+    }
+    for data in &mount.options.data {
+        options.push(&c_string(data.as_str(), &at)?);
+    }
+    let attr = (attr_set | rec_set) & !if *tmpcopyup { attr::RDONLY } else { 0 };
+    let kind = c_string(mount.kind, &mount.at.of("type"))?;
+    plan.push(Op::NewFs { into: fs, kind: &kind, options: options.list(), attr });
+    if tmpfs && !mount.options.data.iter().any(|d| d.starts_with("mode=")) {
+        plan.push(Op::KeepMode { target, mount: fs });
+    }
+    if *tmpcopyup {
+        plan.push(Op::CopyUp { root, path: &mount.destination, to: fs });
+        if attr_set & attr::RDONLY != 0 {
+            plan.push(Op::SetAttr { mount: fs, recursive: false, set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE });
+        }
+    }
+    propagate(plan, fs, mount);
+    plan.push(Op::MoveMount { mount: fs, target });
+    Ok(())
+}
+
+/// The propagation that was asked for, on a mount that is still detached.
+fn propagate(plan: &mut Plan, slot: Slot, mount: &Mount<'_>) {
+    for p in &mount.options.propagation {
+        plan.push(Op::SetAttr { mount: slot, recursive: p.recursive, set: 0, clear: 0, propagation: p.kind, userns: Slot::NONE });
+    }
+}
+
+/// A detached copy of a path of the host, out of its peer group: opened by the host, or by the executor where the host may not.
+pub(crate) fn tree(plan: &mut Plan, subject: &Subject<'_>, path: &Path, recursive: bool) -> Slot {
+    let propagation = rootfs::Propagation::resolve(subject).map_or(0, rootfs::Propagation::of_copies);
+    let change = Change { propagation, ..Change::default() };
+    if subject.host_opens() {
+        let path = path.to_owned();
+        return plan.source(Source::Tree { path, recursive, change: Change::default(), recursive_change: change, nofollow: false });
+    }
+    let slot = plan.slot();
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive });
+    plan.push(Op::SetAttr { mount: slot, recursive: true, set: 0, clear: 0, propagation, userns: Slot::NONE });
+    slot
+}
+
+fn bind(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
+    let recursive = mount.options.bind.unwrap_or(true);
+    if mount.source.as_os_str().is_empty() {
+        return Err(Invalid::new(&mount.at.of("source"), "a bind mount needs a source"));
+    }
+    let source = subject.request.bundle.join(mount.source);
+    c_string(source.as_os_str().as_bytes(), &mount.at.of("source"))?;
+    attach_bind(plan, subject, root, mount, &source, recursive, Kind::Same)
+}
+
+/// Binds what the host has, with the attributes that the configuration wanted for a file system of its own.
+fn bind_instead(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>, path: &str) -> Result<(), Invalid> {
+    attach_bind(plan, subject, root, mount, Path::new(path), true, Kind::RealDirectory)
+}
+
+fn attach_bind(
+    plan: &mut Plan,
+    subject: &Subject<'_>,
+    root: Slot,
+    mount: &Mount<'_>,
+    source: &Path,
+    recursive: bool,
+    kind: Kind,
+) -> Result<(), Invalid> {
+    let o = &mount.options;
+    // Shared is what a mount that asks for it stays: its copy remains a peer of the host's.
+    let shared = o.propagation.iter().any(|p| p.kind == u64::from(libc::MS_SHARED.cast_unsigned()));
+    let propagation = if shared { 0 } else { rootfs::Propagation::resolve(subject)?.of_copies() };
+    let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
+    let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };
+    let slot = if subject.host_opens() {
+        plan.source(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow })
+    } else {
+        let slot = plan.slot();
+        let path = c_string(source.as_os_str().as_bytes(), &mount.at.of("source"))?;
+        plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive });
+        for (recursive, Change { set, clear, propagation }) in [(true, recursive_change), (false, change)] {
+            if (set, clear, propagation) != (0, 0, 0) {
+                plan.push(Op::SetAttr { mount: slot, recursive, set, clear, propagation, userns: Slot::NONE });
+            }
+        }
+        slot
+    };
+    propagate(plan, slot, mount);
+    let target = plan.slot();
+    plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: slot });
+    plan.push(Op::MoveMount { mount: slot, target });
+    Ok(())
+}
+
+/// Changes the attributes of what is mounted there already.
+fn remount(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
+    let o = &mount.options;
+    let there = plan.slot();
+    plan.push(Op::Target { into: there, root, path: &mount.destination, kind: Kind::Directory, like: Slot::NONE });
+    for (recursive, set, clear) in [(true, o.rec_set, o.rec_clear), (false, o.attr_set, o.attr_clear)] {
+        if (set, clear) != (0, 0) {
+            plan.push(Op::SetAttr { mount: there, recursive, set, clear, propagation: 0, userns: Slot::NONE });
+        }
+    }
+    propagate(plan, there, mount);
+    Ok(())
+}
+
+/// A procfs that is attached nowhere.
+pub(crate) fn private_proc(plan: &mut Plan, subject: &Subject<'_>) -> Slot {
+    if subject.in_userns() && !subject.namespaces.makes(PID) && subject.host_opens() {
+        return plan.source(Source::Proc);
+    }
+    let proc = plan.slot();
+    plan.push(Op::NewFs { into: proc, kind: c"proc", options: Strings::default().list(), attr: attr::NOSUID | attr::NODEV | attr::NOEXEC });
+    proc
+}

@@ -1,0 +1,239 @@
+//! Seccomp: a profile becomes the program that the kernel runs at each system call.
+
+mod bpf;
+mod newer;
+#[cfg(test)]
+mod tests;
+
+use crate::config::spec::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+};
+use crate::config::{Invalid, Pointer};
+use libseccomp::error::SeccompError;
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::io::{Read as _, Seek as _};
+
+/// What `seccomp(SECCOMP_SET_MODE_FILTER)` takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+    /// An array of `struct sock_filter`.
+    pub program: Vec<u8>,
+    /// A sentence for each thing that is without effect.
+    pub warnings: Vec<String>,
+}
+
+/// From so many rules on, the filter looks for a system call in a binary tree instead of in a row.
+const TREE_MIN: usize = 9;
+/// `MAX_ERRNO` of the kernel.
+const ERRNO_MAX: u32 = 4095;
+/// The data of `SECCOMP_RET_TRACE` has 16 bits.
+const TRACE_MAX: u32 = 0xffff;
+/// What is answered where the profile names no error.
+const ERRNO_DEFAULT: u32 = libc::EPERM.unsigned_abs();
+
+/// The architectures by their names in the specification, whose numbers are the kernel's `AUDIT_ARCH_*` (but for x32).
+const ARCHITECTURES: [(Arch, ScmpArch); 23] = [
+    (Arch::ScmpArchX86, ScmpArch::X86),
+    (Arch::ScmpArchX86_64, ScmpArch::X8664),
+    (Arch::ScmpArchX32, ScmpArch::X32),
+    (Arch::ScmpArchArm, ScmpArch::Arm),
+    (Arch::ScmpArchAarch64, ScmpArch::Aarch64),
+    (Arch::ScmpArchMips, ScmpArch::Mips),
+    (Arch::ScmpArchMips64, ScmpArch::Mips64),
+    (Arch::ScmpArchMips64n32, ScmpArch::Mips64N32),
+    (Arch::ScmpArchMipsel, ScmpArch::Mipsel),
+    (Arch::ScmpArchMipsel64, ScmpArch::Mipsel64),
+    (Arch::ScmpArchMipsel64n32, ScmpArch::Mipsel64N32),
+    (Arch::ScmpArchPpc, ScmpArch::Ppc),
+    (Arch::ScmpArchPpc64, ScmpArch::Ppc64),
+    (Arch::ScmpArchPpc64le, ScmpArch::Ppc64Le),
+    (Arch::ScmpArchS390, ScmpArch::S390),
+    (Arch::ScmpArchS390x, ScmpArch::S390X),
+    (Arch::ScmpArchParisc, ScmpArch::Parisc),
+    (Arch::ScmpArchParisc64, ScmpArch::Parisc64),
+    (Arch::ScmpArchRiscv64, ScmpArch::Riscv64),
+    (Arch::ScmpArchLoongarch64, ScmpArch::Loongarch64),
+    (Arch::ScmpArchM68k, ScmpArch::M68k),
+    (Arch::ScmpArchSh, ScmpArch::Sh),
+    (Arch::ScmpArchSheb, ScmpArch::Sheb),
+];
+
+/// Compiles the profile that stands at a pointer.
+///
+/// System calls that are not known are passed over, as profiles name those of other kernels. Those that are newer than all that the profile
+/// names are answered ENOSYS where its default would be another refusal.
+///
+/// # Errors
+/// The profile asks for the notify action (not yet supported), for an error where the action has none or which is none, for an argument that
+/// no system call has, for an architecture that cannot be filtered here, or for more than the kernel takes.
+pub fn resolve(seccomp: &LinuxSeccomp, at: &Pointer) -> Result<Filter, Invalid> {
+    let default = action(seccomp.default_action(), seccomp.default_errno_ret(), &at.of("defaultAction"), &at.of("defaultErrnoRet"))?;
+    let mut filter = ScmpFilterContext::new(default).map_err(|error| failed(&at.of("defaultAction"), "the default action", &error))?;
+    let architectures = architectures(seccomp, &mut filter, &at.of("architectures"))?;
+    let none = Vec::new();
+    let syscalls = seccomp.syscalls().as_ref().unwrap_or(&none);
+    for (i, syscall) in syscalls.iter().enumerate() {
+        add(&mut filter, syscall, default, &at.of("syscalls").of(i))?;
+    }
+    if syscalls.iter().map(|syscall| syscall.names().len()).sum::<usize>() >= TREE_MIN {
+        // Only the speed depends on it.
+        let _ = filter.set_ctl_optimize(2);
+    }
+    let mut program = Vec::new();
+    if newer::wanted(default) {
+        program.extend(newer::answer(&architectures, syscalls).into_iter().flat_map(bpf::Instruction::bytes));
+    }
+    export(&filter, &mut program).map_err(|why| Invalid::new(at, format!("cannot compile the seccomp profile: {why}")))?;
+    let length = program.len() / bpf::LEN;
+    if length > bpf::INSTRUCTIONS_MAX {
+        let why = format!("the seccomp profile needs {length} instructions, more than the kernel takes ({})", bpf::INSTRUCTIONS_MAX);
+        return Err(Invalid::new(at, why));
+    }
+    let mut warnings = Vec::new();
+    let flags = flags(seccomp, &at.of("flags"), &mut warnings);
+    Ok(Filter { flags, program, warnings })
+}
+
+/// Which of these system calls the filter does not let through, whatever their arguments are (all of them 0 here): those that the executor
+/// makes between loading the filter and the user's program.
+#[must_use]
+pub fn refused<'n>(filter: &Filter, names: &[&'n str]) -> Vec<&'n str> {
+    const RETURN_LOG: u32 = 0x7ffc_0000;
+    const RETURN_ALLOW: u32 = 0x7fff_0000;
+    let native = ScmpArch::native();
+    let Some((arch, _)) = ARCHITECTURES.iter().find(|(_, scmp)| *scmp == native) else { return Vec::new() };
+    let passes = |name: &str| {
+        let number = ScmpSyscall::from_name(name).ok().and_then(|call| u32::try_from(call.as_raw_syscall()).ok());
+        // What this library does not know no profile can have named: it is answered as the next unknown one.
+        let number = number.unwrap_or(0x3fff_ffff);
+        matches!(bpf::verdict(&filter.program, *arch as u32, number, [0; 6]), Some(RETURN_LOG | RETURN_ALLOW))
+    };
+    names.iter().copied().filter(|name| !passes(name)).collect()
+}
+
+fn action(action: LinuxSeccompAction, errno: Option<u32>, at: &Pointer, at_errno: &Pointer) -> Result<ScmpAction, Invalid> {
+    use LinuxSeccompAction as Action;
+    let data = |max: u32| match errno.unwrap_or(ERRNO_DEFAULT) {
+        errno if errno > max => Err(Invalid::new(at_errno, format!("{errno} is no error (0 to {max} are)"))),
+        errno => Ok(u16::try_from(errno).unwrap_or(u16::MAX)),
+    };
+    let resolved = match action {
+        Action::ScmpActErrno => return Ok(ScmpAction::Errno(data(ERRNO_MAX)?.into())),
+        Action::ScmpActTrace => return Ok(ScmpAction::Trace(data(TRACE_MAX)?)),
+        Action::ScmpActKill | Action::ScmpActKillThread => ScmpAction::KillThread,
+        Action::ScmpActKillProcess => ScmpAction::KillProcess,
+        Action::ScmpActTrap => ScmpAction::Trap,
+        Action::ScmpActLog => ScmpAction::Log,
+        Action::ScmpActAllow => ScmpAction::Allow,
+        Action::ScmpActNotify => return Err(Invalid::new(at, format!("{action} is not yet supported"))),
+    };
+    match errno {
+        None => Ok(resolved),
+        Some(errno) => Err(Invalid::new(at_errno, format!("{action} answers no error, but {errno} is given"))),
+    }
+}
+
+/// Adds the profile's architectures to the native one, which the filter has. Returns them all.
+fn architectures(seccomp: &LinuxSeccomp, filter: &mut ScmpFilterContext, at: &Pointer) -> Result<Vec<(Arch, ScmpArch)>, Invalid> {
+    let native = ScmpArch::native();
+    let mut all: Vec<_> = ARCHITECTURES.into_iter().filter(|(_, scmp)| *scmp == native).collect();
+    for (i, arch) in seccomp.architectures().iter().flatten().enumerate() {
+        let Some(row) = ARCHITECTURES.iter().find(|(known, _)| known == arch) else { continue };
+        if all.contains(row) {
+            continue;
+        }
+        filter.add_arch(row.1).map_err(|error| failed(&at.of(i), &format!("architecture {arch}"), &error))?;
+        all.push(*row);
+    }
+    Ok(all)
+}
+
+fn add(filter: &mut ScmpFilterContext, syscall: &LinuxSyscall, default: ScmpAction, at: &Pointer) -> Result<(), Invalid> {
+    if syscall.names().is_empty() {
+        return Err(Invalid::new(&at.of("names"), "names must not be empty"));
+    }
+    let action = action(syscall.action(), syscall.errno_ret(), &at.of("action"), &at.of("errnoRet"))?;
+    let alternatives = alternatives(syscall, &at.of("args"))?;
+    if action == default {
+        return Ok(());
+    }
+    for (i, name) in syscall.names().iter().enumerate() {
+        let Ok(number) = ScmpSyscall::from_name(name) else { continue };
+        for conditions in &alternatives {
+            filter
+                .add_rule_conditional(action, number, conditions)
+                .map_err(|error| failed(&at.of("names").of(i), &format!("system call {name:?}"), &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The conditions on the arguments: all of one alternative have to hold. Conditions on different arguments are one alternative; where two
+/// are on the same argument each is an alternative of its own, as in the other runtimes, since the kernel library takes one for each.
+fn alternatives(syscall: &LinuxSyscall, at: &Pointer) -> Result<Vec<Vec<ScmpArgCompare>>, Invalid> {
+    let mut conditions = Vec::new();
+    let mut indexes = Vec::new();
+    for (i, arg) in syscall.args().iter().flatten().enumerate() {
+        let index = u32::try_from(arg.index()).ok().filter(|index| *index < 6);
+        let index = index.ok_or_else(|| Invalid::new(&at.of(i).of("index"), format!("a system call has no argument {}", arg.index())))?;
+        conditions.push(condition(index, arg));
+        indexes.push(index);
+    }
+    indexes.sort_unstable();
+    let repeated = indexes.windows(2).any(|pair| pair[0] == pair[1]);
+    Ok(if repeated { conditions.into_iter().map(|condition| vec![condition]).collect() } else { vec![conditions] })
+}
+
+fn condition(index: u32, arg: &LinuxSeccompArg) -> ScmpArgCompare {
+    use LinuxSeccompOperator as Operator;
+    let (operator, value) = match arg.op() {
+        Operator::ScmpCmpNe => (ScmpCompareOp::NotEqual, arg.value()),
+        Operator::ScmpCmpLt => (ScmpCompareOp::Less, arg.value()),
+        Operator::ScmpCmpLe => (ScmpCompareOp::LessOrEqual, arg.value()),
+        Operator::ScmpCmpEq => (ScmpCompareOp::Equal, arg.value()),
+        Operator::ScmpCmpGe => (ScmpCompareOp::GreaterEqual, arg.value()),
+        Operator::ScmpCmpGt => (ScmpCompareOp::Greater, arg.value()),
+        Operator::ScmpCmpMaskedEq => (ScmpCompareOp::MaskedEqual(arg.value()), arg.value_two().unwrap_or(0)),
+    };
+    ScmpArgCompare::new(index, operator, value)
+}
+
+/// The flags. Where the profile has no list of them, speculation is allowed, as runc and crun do: it costs little safety and much time.
+fn flags(seccomp: &LinuxSeccomp, at: &Pointer, warnings: &mut Vec<String>) -> u32 {
+    use LinuxSeccompFilterFlag as Flag;
+    let default = vec![Flag::SeccompFilterFlagSpecAllow];
+    let mut bits = 0;
+    for (i, flag) in seccomp.flags().as_ref().unwrap_or(&default).iter().enumerate() {
+        bits |= match flag {
+            Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
+            Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+            Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            // The kernel takes it only with a listener.
+            Flag::SeccompFilterFlagWaitKillableRecv => {
+                warnings.push(format!("{flag} is without effect in a profile that notifies nobody ({})", at.of(i)));
+                0
+            }
+        };
+    }
+    u32::try_from(bits).unwrap_or(u32::MAX)
+}
+
+fn failed(at: &Pointer, what: &str, error: &SeccompError) -> Invalid {
+    Invalid::new(at, format!("{what} cannot be filtered: {error}"))
+}
+
+/// Appends the program. The library writes it to a file only.
+fn export(filter: &ScmpFilterContext, program: &mut Vec<u8>) -> Result<(), String> {
+    // Where vm.memfd_noexec=2, a file that could be executed is refused; before Linux 6.3 there is no other.
+    let sealed = MFdFlags::MFD_CLOEXEC | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let memory = memfd_create(c"seccomp", sealed)
+        .or_else(|_| memfd_create(c"seccomp", MFdFlags::MFD_CLOEXEC))
+        .map_err(|errno| format!("memfd_create: {}", errno.desc()))?;
+    filter.export_bpf(&memory).map_err(|error| error.to_string())?;
+    let mut file = std::fs::File::from(memory);
+    file.rewind().and_then(|()| file.read_to_end(program)).map_err(|error| error.to_string())?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What a configuration may ask for and aril does not do yet: refused by name, never ignored.
+
+use crate::config::spec::{Linux, LinuxIntelRdt, Process, Spec};
+use crate::config::{Invalid, Pointer};
+
+/// Looks for fields that are not supported. One that is absent, null, or empty text, list or object (as Go writes what is not set) is fine.
+///
+/// # Errors
+/// The first one that is asked for.
+pub fn check(spec: &Spec) -> Result<(), Invalid> {
+    let top = Pointer::default();
+    let platform = |present: bool, name: &str| refuse(present, &top.of(name), "is another platform's: aril runs Linux containers");
+    platform(spec.solaris().is_some(), "solaris")?;
+    platform(spec.windows().is_some(), "windows")?;
+    platform(spec.vm().is_some(), "vm")?;
+    platform(spec.zos().is_some(), "zos")?;
+    if let Some(process) = spec.process() {
+        check_process(process, &top.of("process"))?;
+    }
+    if let Some(linux) = spec.linux() {
+        check_linux(linux, &top.of("linux"))?;
+    }
+    for (i, mount) in spec.mounts().iter().flatten().enumerate() {
+        let at = top.of("mounts").of(i);
+        refuse(some(mount.uid_mappings()), &at.of("uidMappings"), NOT_YET)?;
+        refuse(some(mount.gid_mappings()), &at.of("gidMappings"), NOT_YET)?;
+    }
+    Ok(())
+}
+
+/// Looks at a process alone, which stands at the pointer: that of a configuration, or that of `exec`.
+///
+/// # Errors
+/// As of [`check`].
+pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
+    refuse(text(process.command_line()), &at.of("commandLine"), "is another platform's: aril runs Linux containers")?;
+    refuse(process.scheduler().is_some(), &at.of("scheduler"), NOT_YET)?;
+    refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)?;
+    refuse(text(process.apparmor_profile()), &at.of("apparmorProfile"), NOT_YET)?;
+    refuse(text(process.selinux_label()), &at.of("selinuxLabel"), NOT_YET)
+}
+
+fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
+    refuse(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), &at.of("netDevices"), NOT_YET)?;
+    refuse(text(linux.mount_label()), &at.of("mountLabel"), NOT_YET)?;
+    refuse(linux.intel_rdt().as_ref().is_some_and(asks_for), &at.of("intelRdt"), NOT_YET)?;
+    refuse(linux.memory_policy().is_some(), &at.of("memoryPolicy"), NOT_YET)?;
+    let flags = linux.personality().as_ref().is_some_and(|personality| some(personality.flags()));
+    // The specification reserves them: "currently no flag values are supported".
+    refuse(flags, &at.of("personality").of("flags"), "is not supported: no flags are defined")
+}
+
+const NOT_YET: &str = "is not yet supported";
+
+fn refuse(present: bool, at: &Pointer, why: &str) -> Result<(), Invalid> {
+    if !present {
+        return Ok(());
+    }
+    let name = at.as_str().rsplit('/').next().unwrap_or_default();
+    Err(Invalid::new(at, format!("{name} {why}")))
+}
+
+fn text(field: &Option<String>) -> bool {
+    field.as_ref().is_some_and(|text| !text.is_empty())
+}
+
+fn some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+/// Whether it has any field: the deprecated ones ask for monitoring, which never was.
+fn asks_for(rdt: &LinuxIntelRdt) -> bool {
+    text(rdt.clos_id())
+        || some(rdt.schemata())
+        || text(rdt.l3_cache_schema())
+        || text(rdt.mem_bw_schema())
+        || *rdt.enable_monitoring() == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// What becomes of a configuration with the value at the pointer.
+    fn checked(pointer: &str, value: Value) -> Result<(), Invalid> {
+        let mut spec = json!({"ociVersion": "1.3.0", "process": {"cwd": "/", "user": {}}, "linux": {"personality": {"domain": "LINUX"}}, "mounts": [{"destination": "/a"}]});
+        let (parent, key) = pointer.rsplit_once('/').expect("pointers have slashes");
+        spec.pointer_mut(parent).expect("the parent is there")[key] = value;
+        check(&serde_json::from_value(spec).expect("the configuration is valid"))
+    }
+
+    fn refused(pointer: &str, value: Value) {
+        let error = checked(pointer, value).expect_err(pointer);
+        assert_eq!(error.at.as_str(), pointer);
+        assert!(error.why.starts_with(pointer.rsplit('/').next().unwrap_or_default()), "{error}");
+    }
+
+    #[test]
+    fn fields_of_later_are_refused_by_name() {
+        refused("/process/scheduler", json!({"policy": "SCHED_BATCH"}));
+        refused("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}));
+        refused("/process/apparmorProfile", json!("docker-default"));
+        refused("/process/selinuxLabel", json!("u:r:t:s0"));
+        refused("/linux/mountLabel", json!("u:r:t:s0"));
+        refused("/linux/netDevices", json!({"eth0": {}}));
+        refused("/linux/intelRdt", json!({"closID": "a"}));
+        refused("/linux/intelRdt", json!({"enableMonitoring": true}));
+        refused("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
+        refused("/linux/personality/flags", json!(["ADDR_NO_RANDOMIZE"]));
+        refused("/mounts/0/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]));
+        refused("/mounts/0/gidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]));
+    }
+
+    #[test]
+    fn other_platforms_are_refused_by_name() {
+        refused("/vm", json!({"kernel": {"path": "/boot/vmlinuz"}}));
+        refused("/solaris", json!({}));
+        refused("/windows", json!({"layerFolders": ["a"]}));
+        refused("/zos", json!({}));
+        refused("/process/commandLine", json!("cmd"));
+    }
+
+    #[test]
+    fn what_is_empty_is_absent() {
+        for (pointer, value) in [
+            ("/process/apparmorProfile", json!("")),
+            ("/process/selinuxLabel", json!("")),
+            ("/process/scheduler", Value::Null),
+            ("/linux/mountLabel", json!("")),
+            ("/linux/netDevices", json!({})),
+            ("/linux/intelRdt", json!({})),
+            ("/linux/personality/flags", json!([])),
+            ("/mounts/0/uidMappings", json!([])),
+            ("/windows", Value::Null),
+        ] {
+            assert_eq!(checked(pointer, value), Ok(()), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn fields_that_hold_at_exec_are_accepted() {
+        assert_eq!(checked("/process/execCPUAffinity", json!({"initial": "0-1", "final": "0"})), Ok(()));
+        assert_eq!(checked("/linux/personality", json!({"domain": "LINUX32"})), Ok(()));
+    }
+}

@@ -1,0 +1,268 @@
+//! Processes, their identity, and this process's own properties.
+
+use super::{Errno, Error, Result};
+use linux_raw_sys::general;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// The kernel's release, e.g. `6.12.48+deb13-amd64`.
+///
+/// # Errors
+/// The errno of `uname(2)`.
+pub fn kernel_release() -> Result<String> {
+    let mut buffer = std::mem::MaybeUninit::<libc::utsname>::uninit();
+    // SAFETY: the buffer is a utsname.
+    Errno::result(unsafe { libc::uname(buffer.as_mut_ptr()) }).map_err(|e| Error::bare("uname", e))?;
+    // SAFETY: the kernel filled it in, with a NUL at the end of each text.
+    let release = unsafe { CStr::from_ptr(buffer.assume_init_ref().release.as_ptr()) };
+    Ok(release.to_string_lossy().into_owned())
+}
+
+/// The effective user id.
+#[must_use]
+pub fn geteuid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// The effective group id.
+#[must_use]
+pub fn getegid() -> u32 {
+    nix::unistd::getegid().as_raw()
+}
+
+/// The effective capabilities of this process, its bounding set, and the highest capability that the kernel knows.
+///
+/// # Errors
+/// The errno of `capget(2)`.
+pub fn capabilities() -> Result<(u64, u64, u8)> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let mut data = [0_u32; 6];
+    // SAFETY: version 3 takes a header of two words and fills in six.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
+    Errno::result(result).map_err(|e| Error::bare("capget", e))?;
+    let effective = u64::from(data[0]) | (u64::from(data[3]) << 32);
+    let (mut bounding, mut last) = (0, 0);
+    for capability in 0..64_u8 {
+        // SAFETY: numbers alone.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
+            1 => bounding |= 1 << capability,
+            0 => {}
+            _ => break,
+        }
+        last = capability;
+    }
+    Ok((effective, bounding, last))
+}
+
+/// Whether this process is in a user namespace other than the initial one, which alone maps every id to itself.
+///
+/// # Errors
+/// The errno of reading `/proc/self/uid_map`.
+pub fn in_userns() -> Result<bool> {
+    match super::fs::read_text(Path::new("/proc/self/uid_map"), 1 << 16) {
+        Ok(map) => Ok(map.split_ascii_whitespace().ne(["0", "0", "4294967295"])),
+        Err(Error { errno: Errno::ENOENT, .. }) if Path::new("/proc/self/stat").symlink_metadata().is_ok() => Ok(false), // a kernel without them
+        Err(other) => Err(other),
+    }
+}
+
+/// A new process.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid in this process's pid namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+}
+
+/// How [`spawn`] starts a program.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// `CLONE_NEW*`.
+    pub namespaces: u32,
+    /// The cgroup to be born in (`CLONE_INTO_CGROUP`).
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The program.
+    pub image: BorrowedFd<'a>,
+    /// Its arguments.
+    pub args: &'a [&'a CStr],
+    /// The descriptors that it inherits besides 0, 1 and 2.
+    pub inherit: &'a [RawFd],
+}
+
+/// Starts a program from a descriptor by `clone3(2)` and `execveat(2)`, with an empty environment.
+///
+/// # Errors
+/// The errno of `clone3(2)`. If `execveat(2)` fails the child ends with that errno as its status.
+pub fn spawn(how: &Spawn<'_>) -> Result<Child> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all zeroes are a valid clone_args.
+    let mut args: general::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::from(how.namespaces | general::CLONE_PIDFD);
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(cgroup) = how.cgroup {
+        args.flags |= general::CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
+    let mut argv: Vec<*const libc::c_char> = how.args.iter().map(|a| a.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    // SAFETY: the arguments have the size that is passed. Without CLONE_VM the child has its own copy of everything; this process has one
+    // thread, so no lock is held in it.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
+    match Errno::result(result).map_err(|e| Error::bare("clone3", e))? {
+        0 => run_image(how, &argv),
+        pid => {
+            let pid = i32::try_from(pid).map_err(|_| Error::bare("clone3", Errno::ERANGE))?;
+            // SAFETY: CLONE_PIDFD made the kernel store a new descriptor there.
+            Ok(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        }
+    }
+}
+
+/// In the child: nothing but system calls.
+fn run_image(how: &Spawn<'_>, argv: &[*const libc::c_char]) -> ! {
+    let envp = [std::ptr::null::<libc::c_char>()];
+    for &fd in how.inherit {
+        // SAFETY: a call on a descriptor that is open.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+    }
+    // SAFETY: an empty C string, and arrays of C strings that end with a null pointer. _exit runs no code of this program.
+    unsafe {
+        libc::syscall(libc::SYS_execveat, how.image.as_raw_fd(), c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
+        libc::_exit(Errno::last() as i32)
+    }
+}
+
+/// `pidfd_open(2)`
+///
+/// # Errors
+/// The errno of the call: `ESRCH` where there is no such process.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: numbers alone.
+    super::fs::owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }, "pidfd_open", pid)
+}
+
+/// `pidfd_send_signal(2)`
+///
+/// # Errors
+/// The errno of the call: `ESRCH` where the process has ended.
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    // SAFETY: a call on a descriptor that is open; no siginfo.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, std::ptr::null::<u8>(), 0) };
+    Errno::result(result).map(drop).map_err(|e| Error::bare("pidfd_send_signal", e))
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this status.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The status as a shell gives it: 128 + the signal's number.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128_u8.saturating_add(signal),
+        }
+    }
+}
+
+/// Waits until a child has ended, and reaps it.
+///
+/// # Errors
+/// The errno of `waitid(2)`.
+pub fn wait(child: impl AsFd) -> Result<Exit> {
+    // SAFETY: all zeroes are a valid siginfo.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: a descriptor that is open, and a siginfo to fill in.
+        let result = unsafe { libc::waitid(libc::P_PIDFD, child.as_fd().as_raw_fd().cast_unsigned(), &raw mut info, libc::WEXITED | libc::__WALL) };
+        match Errno::result(result) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::bare("waitid", e)),
+        }
+    }
+    // SAFETY: waitid filled in a SIGCHLD.
+    let status = u8::try_from(unsafe { info.si_status() } & 0xff).unwrap_or(u8::MAX);
+    Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status & 0x7f) })
+}
+
+/// When a process began, in clock ticks since boot: field 22 of `/proc/PID/stat`. With the boot id and the pid it names a process for ever.
+///
+/// # Errors
+/// The errno of reading the file (`ENOENT` or `ESRCH` where there is no such process), `EINVAL` if it cannot be understood.
+pub fn start_time(pid: i32) -> Result<u64> {
+    Ok(stat(pid)?.1)
+}
+
+/// The state letter and the start time of a process.
+///
+/// # Errors
+/// As of [`start_time`].
+pub fn stat(pid: i32) -> Result<(char, u64)> {
+    let path = format!("/proc/{pid}/stat");
+    let text = super::fs::read_text(Path::new(&path), 1 << 16)?;
+    // The second field is the name in parentheses, and may hold anything.
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next().and_then(|s| s.chars().next());
+    let start = fields.nth(18).and_then(|n| n.parse().ok());
+    state.zip(start).ok_or_else(|| Error::new("read", path, Errno::EINVAL))
+}
+
+/// The id of this boot of the kernel.
+///
+/// # Errors
+/// The errno of reading the file.
+pub fn boot_id() -> Result<String> {
+    Ok(super::fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64)?.trim_end().to_owned())
+}
+
+/// `prlimit(2)` of another process.
+///
+/// # Errors
+/// The errno of the call.
+pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: a limit to read, and none to write.
+    let result = unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>()) };
+    Errno::result(result).map(drop).map_err(|e| Error::bare("prlimit", e))
+}
+
+/// Which user namespace owns a namespace, and which kind it is: `NS_GET_USERNS` and `NS_GET_NSTYPE` of `ioctl_ns(2)`.
+///
+/// # Errors
+/// The errno of the call: `EPERM` where the owner is outside of this process's user namespace.
+pub fn owner_of_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: an ioctl without an argument.
+    let result = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) };
+    super::fs::owned(result.into(), "ioctl", "NS_GET_USERNS")
+}
+
+/// The kind of a namespace, as `CLONE_NEW*`.
+///
+/// # Errors
+/// The errno of the call: `ENOTTY` where the file is no namespace.
+pub fn kind_of_namespace(namespace: impl AsFd) -> Result<u32> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: an ioctl without an argument.
+    let result = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_NSTYPE) };
+    Errno::result(result).map(i32::cast_unsigned).map_err(|e| Error::new("ioctl", "NS_GET_NSTYPE", e))
+}
+
+/// Whether the process was started with more privilege than its caller has (`AT_SECURE`).
+#[must_use]
+pub fn is_setuid() -> bool {
+    // SAFETY: reads the auxiliary vector.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}

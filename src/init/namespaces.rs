@@ -1,0 +1,22 @@
+//! The container's first process, where it is not the one that the host started.
+
+use crate::report::Talk;
+use crate::sys::{self, Result};
+use linux_raw_sys::{general, prctl};
+use syscalls::Sysno;
+
+/// The child goes on as the container's first process, a child of the host (`CLONE_PARENT`); this process tells the host and ends.
+///
+/// The pid that `clone3(2)` returns here is the host's: this process is still in the host's pid namespace, only its children are not.
+pub(crate) fn fork(talk: &Talk, step: u32) -> Result<()> {
+    let (pid, pidfd) = sys::fork(general::CLONE_PARENT, 0)?;
+    if pid > 0 {
+        talk.forked(step, pid, pidfd)?;
+        sys::exit(0);
+    }
+    // A fork begins without these.
+    sys::prctl(prctl::PR_SET_PDEATHSIG, general::SIGKILL as usize)?;
+    sys::call(Sysno::setsid, [0; 6])?;
+    // Goes on when the host has seen who this is; if the host is dead this process ends here.
+    talk.answer().map(drop)
+}

@@ -10,7 +10,7 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{IsTerminal, Write as _};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -98,25 +98,32 @@ impl Log {
 
     /// Writes the warnings: the command has done its work. A foreground `run` does so once its container runs.
     pub fn flush(&self) {
-        for warning in self.held().drain(..) {
-            match &self.0.file {
-                Some(file) => append(file, &Record::warning(warning).line(self.0.format)),
-                None => say(&format!("aril: warning: {warning}\n")),
-            }
-        }
+        self.flush_to(&mut std::io::stderr());
     }
 
     /// The final error of a command: one line on standard error, and one in the log file. On a terminal, advice follows.
     pub fn error(&self, error: &Error) {
+        self.error_to(&mut std::io::stderr(), std::io::stderr().is_terminal(), error);
+    }
+
+    fn flush_to(&self, stderr: &mut dyn Write) {
+        for warning in self.held().drain(..) {
+            match &self.0.file {
+                Some(file) => write(&mut &*file, &Record::new("warning", warning).line(self.0.format)),
+                None => write(stderr, &format!("aril: warning: {warning}\n")),
+            }
+        }
+    }
+
+    fn error_to(&self, stderr: &mut dyn Write, terminal: bool, error: &Error) {
         let mut record = Record::error(error);
         record.warnings.append(&mut self.held());
-        let mut text = format!("aril: {}\n", record.msg);
-        if let Some(hint) = record.hint.filter(|_| std::io::stderr().is_terminal()) {
-            let _ = writeln!(text, "hint: {hint}");
+        write(stderr, &format!("aril: {}\n", record.msg));
+        if let Some(hint) = record.hint.filter(|_| terminal) {
+            write(stderr, &format!("hint: {hint}\n"));
         }
-        say(&text);
         if let Some(file) = &self.0.file {
-            append(file, &record.line(self.0.format));
+            write(&mut &*file, &record.line(self.0.format));
         }
     }
 
@@ -129,10 +136,6 @@ impl Record {
     fn new(level: &'static str, msg: String) -> Record {
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         Record { level, msg, time, step: None, at: None, errno: None, hint: None, warnings: Vec::new() }
-    }
-
-    fn warning(msg: String) -> Record {
-        Record::new("warning", msg)
     }
 
     fn error(error: &Error) -> Record {
@@ -173,13 +176,9 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// A log that cannot be written has nowhere to say so.
-fn append(mut file: &File, line: &str) {
-    let _ = file.write_all(line.as_bytes());
-}
-
-fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+/// In one write, so that lines of several commands do not mix. A log that cannot be written has nowhere to say so.
+fn write(to: &mut dyn Write, line: &str) {
+    let _ = to.write_all(line.as_bytes());
 }
 
 /// The executor's step that failed, in words.
@@ -228,5 +227,102 @@ fn refused(error: &Error) -> Option<&Refused> {
         Error::Refused(refused) => Some(refused),
         Error::Doing { source, .. } => refused(source),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Format, Level, Log, one_line};
+    use crate::config::Pointer;
+    use crate::error::Error;
+    use crate::sys::{self, Errno};
+    use serde_json::Value;
+    use std::path::PathBuf;
+
+    fn failure() -> Error {
+        let cause = sys::Error::new("open_tree", "/srv/\"data\"", Errno::ENOENT);
+        Error::Doing { what: "cannot mount /data\nline two".to_owned(), at: Some(Pointer::to("/mounts/7")), source: Box::new(cause.into()) }
+    }
+
+    /// What `act` leaves in the log file and on standard error.
+    fn written(name: &str, format: Format, level: Level, act: impl FnOnce(&Log, &mut Vec<u8>)) -> (String, String) {
+        let path: PathBuf = std::env::temp_dir().join(format!("aril-log-{}-{name}", std::process::id()));
+        let log = Log::open(&path, format, level).expect("the file can be made");
+        let mut stderr = Vec::new();
+        act(&log, &mut stderr);
+        let file = std::fs::read_to_string(&path).expect("it is there");
+        std::fs::remove_file(&path).expect("it is ours");
+        (file, String::from_utf8(stderr).expect("it is text"))
+    }
+
+    #[test]
+    fn a_failure_is_one_json_line_with_its_warnings() {
+        let (file, stderr) = written("json", Format::Json, Level::Warning, |log, stderr| {
+            log.clone().warn("capability \"CAP_FOO\" is unknown");
+            log.error_to(stderr, false, &failure());
+        });
+        assert_eq!(file.matches('\n').count(), 1, "{file}");
+        let line: Value = serde_json::from_str(&file).expect("the whole file is one object");
+        let msg = r#"cannot mount /data\nline two (/mounts/7): open_tree "/srv/\"data\"": No such file or directory"#;
+        assert_eq!(line["level"], "error");
+        assert_eq!(line["at"], "/mounts/7");
+        assert_eq!(line["errno"], "ENOENT");
+        assert_eq!(line["warnings"][0], "capability \"CAP_FOO\" is unknown");
+        humantime::parse_rfc3339(line["time"].as_str().unwrap_or_default()).expect("RFC 3339");
+        assert_eq!(line["msg"], msg);
+        assert_eq!(stderr, format!("aril: {msg}\n"));
+    }
+
+    #[test]
+    fn a_failure_in_text() {
+        let (file, _) = written("text", Format::Text, Level::Warning, |log, stderr| {
+            log.error_to(stderr, false, &Error::Other("a \"b\"\nc".to_owned()));
+        });
+        let (time, rest) = file.split_once(' ').expect("there are fields");
+        assert!(time.starts_with("time=\"2"), "{file}");
+        assert_eq!(rest, "level=error msg=\"a \\\"b\\\"\\\\nc\"\n");
+    }
+
+    #[test]
+    fn warnings_of_a_success() {
+        let warn = |log: &Log, stderr: &mut Vec<u8>| {
+            log.warn("one");
+            log.warn("two");
+            log.flush_to(stderr);
+            log.flush_to(stderr);
+        };
+        let (file, stderr) = written("warnings", Format::Json, Level::Warning, warn);
+        let messages: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect();
+        assert_eq!(
+            messages.iter().map(|line| (line["level"].as_str(), line["msg"].as_str())).collect::<Vec<_>>(),
+            [(Some("warning"), Some("one")), (Some("warning"), Some("two"))]
+        );
+        assert_eq!(stderr, "");
+        assert_eq!(written("quiet", Format::Json, Level::Error, warn), (String::new(), String::new()));
+        let mut stderr = Vec::new();
+        warn(&Log::to_stderr(Level::Warning), &mut stderr);
+        assert_eq!(String::from_utf8_lossy(&stderr), "aril: warning: one\naril: warning: two\n");
+    }
+
+    #[test]
+    fn lines_are_appended() {
+        let (file, _) = written("append", Format::Text, Level::Warning, |_, stderr| {
+            let path = std::env::temp_dir().join(format!("aril-log-{}-append", std::process::id()));
+            for _ in 0..2 {
+                Log::open(&path, Format::Text, Level::Warning).expect("it is there").error_to(stderr, false, &failure());
+            }
+        });
+        assert_eq!(file.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_terminal_gets_advice_and_no_commands() {
+        let mut stderr = Vec::new();
+        let missing = crate::lifecycle::Refused::Missing { id: crate::lifecycle::Id::new("web").expect("an id") };
+        Log::default().error_to(&mut stderr, true, &missing.into());
+        let text = String::from_utf8_lossy(&stderr).into_owned();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("hint: ") && line.contains("aril list")), "{text}");
+        assert_eq!(one_line("a\x1b[31m\r\n\tb\n"), "a\\u{1b}[31m\\r\\n\\tb");
     }
 }

@@ -6,22 +6,36 @@
 use clap::{Arg, Command};
 use std::ffi::{OsStr, OsString};
 
-/// Rewrites the flags of `command` and of the subcommand that is named, up to where flags end: `--`, or the first argument of a command that
-/// passes the rest on.
-pub(super) fn normalise(command: &Command, argv: Vec<OsString>) -> Vec<OsString> {
+/// Rewrites the flags before the command, which `global` defines, and those of the command, which `named` defines: up to where flags end, at
+/// `--` or at the first argument of a command that passes the rest on. Returns that definition too.
+pub(super) fn normalise(
+    global: &Command,
+    named: impl Fn(&OsStr) -> Option<Command>,
+    argv: Vec<OsString>,
+) -> (Vec<OsString>, Option<Command>) {
     let mut words = argv.into_iter().peekable();
     let mut out: Vec<OsString> = words.next().into_iter().collect();
-    let mut at = Some(command);
-    while let Some(word) = words.next() {
-        let Some(now) = at else {
-            out.push(word);
-            continue;
-        };
-        match split(now, &word) {
-            Some((arg, None)) if needs_value(arg) => match words.next() {
-                Some(value) => out.push(joined(arg, &value)),
-                None => out.push(word),
-            },
+    let command = flags(global, &mut words, &mut out).then(|| words.next()).flatten().and_then(|word| {
+        let command = named(&word);
+        out.push(word);
+        command
+    });
+    if let Some(command) = &command {
+        while flags(command, &mut words, &mut out) && !passes_on(command) {
+            out.extend(words.next());
+        }
+    }
+    out.extend(words);
+    (out, command)
+}
+
+type Words = std::iter::Peekable<std::vec::IntoIter<OsString>>;
+
+/// Moves flags to `out`. Whether there is a word after them that is an argument.
+fn flags(command: &Command, words: &mut Words, out: &mut Vec<OsString>) -> bool {
+    while let Some(word) = words.next_if(|word| is_flag(word) && word != "--") {
+        match split(command, &word) {
+            Some((arg, None)) if needs_value(arg) => out.push(words.next().map_or(word, |value| joined(arg, &value))),
             Some((arg, None)) => match words.next_if(|next| may_take(arg, next)) {
                 Some(value) => out.push(joined(arg, &value)),
                 None => out.push(name(arg)),
@@ -32,22 +46,10 @@ pub(super) fn normalise(command: &Command, argv: Vec<OsString>) -> Vec<OsString>
                 Some(false) => out.retain(|word| *word != name(arg)),
                 None => out.push(word),
             },
-            None => {
-                if word == "--" {
-                    at = None;
-                } else if !is_flag(&word) {
-                    at = after(now, command, &word);
-                }
-                out.push(word);
-            }
+            None => out.push(word),
         }
     }
-    out
-}
-
-/// Whose flags may follow a word that is no flag.
-fn after<'a>(now: &'a Command, root: &'a Command, word: &OsStr) -> Option<&'a Command> {
-    if std::ptr::eq(now, root) { now.find_subcommand(word) } else { Some(now).filter(|now| !passes_on(now)) }
+    words.peek().is_some_and(|word| word != "--")
 }
 
 fn passes_on(command: &Command) -> bool {

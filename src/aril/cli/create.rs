@@ -11,14 +11,14 @@ use crate::lifecycle::{self, Global};
 #[command(after_help = "Example:\n  aril create --bundle /srv/web web && aril start web")]
 pub(super) struct Create {
     #[command(flatten)]
-    flags: Flags,
+    pub(super) flags: Flags,
     /// Accepted for other runtimes' callers, and without effect here
     #[arg(long, hide = true)]
-    no_subreaper: bool,
+    pub(super) no_subreaper: bool,
 }
 
 impl Create {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::create::create(global, &self.flags.into())
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::create::create(global, &self.flags.into()).map(|()| 0)
     }
 }

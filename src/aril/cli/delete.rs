@@ -9,14 +9,14 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct Delete {
     /// End it first if it runs; a container that does not exist is no error
     #[arg(short, long)]
-    force: bool,
+    pub(super) force: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl Delete {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::delete::delete(global, &self.id, self.force)
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::delete::delete(global, &self.id, self.force).map(|()| 0)
     }
 }

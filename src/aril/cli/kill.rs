@@ -10,17 +10,17 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct Kill {
     /// Send it to every process of the container; one that has ended is no error then
     #[arg(short, long)]
-    all: bool,
+    pub(super) all: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
     /// Name with or without SIG, or number
     #[arg(value_name = "SIGNAL", default_value = "TERM")]
-    signal: Signal,
+    pub(super) signal: Signal,
 }
 
 impl Kill {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::kill::kill(global, &self.id, self.signal.number(), self.all)
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::kill::kill(global, &self.id, self.signal.number(), self.all).map(|()| 0)
     }
 }

@@ -14,35 +14,36 @@ use std::fmt::Write as _;
 pub(super) struct List {
     /// Form of the list
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    format: Format,
+    pub(super) format: Format,
     /// Print ids only
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     #[default]
     Table,
     Json,
 }
 
 impl List {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
         let entries = list::list(global)?;
         super::print(&match (self.quiet, self.format) {
             (true, _) => entries.iter().map(|entry| format!("{}\n", entry.id)).collect(),
             (false, Format::Table) => table(&entries),
             (false, Format::Json) => serde_json::to_string(&entries).unwrap_or_default() + "\n",
         })
+        .map(|()| 0)
     }
 }
 
-/// Columns of at least 12 characters, the last one as long as it is.
+/// Columns of at least 12 characters and three blanks between, the last one as long as it is.
 fn table(entries: &[Entry]) -> String {
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(entries.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 1).fold(12, usize::max);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 3).fold(12, usize::max);
     let widths: [usize; 5] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
@@ -80,9 +81,9 @@ mod tests {
         let theirs = Entry { id: "a-name-that-is-long".to_owned(), pid: 0, status: Status::Stopped, runtime: Some("runc"), ..ours.clone() };
         assert_eq!(
             table(&[ours, theirs]),
-            "ID                  PID         STATUS      BUNDLE      CREATED                        OWNER\n\
-             web                 4242        running     /srv/web    2026-01-02T03:04:05.678901234Z root\n\
-             a-name-that-is-long 0           stopped     /srv/web    2026-01-02T03:04:05.678901234Z root (runc)\n"
+            "ID                    PID         STATUS      BUNDLE      CREATED                          OWNER\n\
+             web                   4242        running     /srv/web    2026-01-02T03:04:05.678901234Z   root\n\
+             a-name-that-is-long   0           stopped     /srv/web    2026-01-02T03:04:05.678901234Z   root (runc)\n"
         );
         assert_eq!(table(&[]), "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
     }

@@ -11,16 +11,16 @@ use crate::lifecycle::{self, Global, Running};
 #[command(after_help = "Examples:\n  aril run --bundle /srv/web web\n  aril run --detach --bundle /srv/web --pid-file /run/web.pid web")]
 pub(super) struct Run {
     #[command(flatten)]
-    flags: Flags,
+    pub(super) flags: Flags,
     /// Return as soon as the container runs
     #[arg(short, long)]
-    detach: bool,
+    pub(super) detach: bool,
     /// Do not delete the container when it has ended
     #[arg(long)]
-    keep: bool,
+    pub(super) keep: bool,
     /// Do not adopt orphans of the container
     #[arg(long)]
-    no_subreaper: bool,
+    pub(super) no_subreaper: bool,
 }
 
 impl Run {

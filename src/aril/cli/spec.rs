@@ -3,6 +3,7 @@
 use super::flags::path;
 use crate::error::{Doing, Error, Result};
 use crate::host::{Cgroups, Host};
+use crate::lifecycle::Global;
 use crate::sys::{self, Errno};
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::Mode;
@@ -20,18 +21,18 @@ use std::path::{Path, PathBuf};
 pub(super) struct Spec {
     /// Directory to write it to
     #[arg(short, long, value_name = "DIR", value_parser = path(), default_value = ".", hide_default_value = true)]
-    bundle: PathBuf,
+    pub(super) bundle: PathBuf,
     /// For a container that you run without root
     #[arg(long)]
-    rootless: bool,
+    pub(super) rootless: bool,
 }
 
 impl Spec {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, _: &Global) -> Result<u8> {
         let path = self.bundle.join("config.json");
         let text =
             serde_json::to_string_pretty(&example(&Host::probe()?, self.rootless)?).map_err(|error| Error::Other(error.to_string()))?;
-        write_new(&path, &(text + "\n")).doing(|| format!("cannot write {}", path.display()))
+        write_new(&path, &(text + "\n")).doing(|| format!("cannot write {}", path.display())).map(|()| 0)
     }
 }
 

@@ -9,11 +9,11 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct Start {
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl Start {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        lifecycle::start::start(global, &self.id)
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        lifecycle::start::start(global, &self.id).map(|()| 0)
     }
 }

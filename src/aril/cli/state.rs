@@ -9,11 +9,11 @@ use crate::lifecycle::{self, Global, Id};
 pub(super) struct State {
     /// Name of the container
     #[arg(value_name = "ID")]
-    id: Id,
+    pub(super) id: Id,
 }
 
 impl State {
-    pub(super) fn run(self, global: &Global) -> Result<()> {
-        super::print(&lifecycle::list::state(global, &self.id)?.pretty())
+    pub(super) fn run(self, global: &Global) -> Result<u8> {
+        super::print(&lifecycle::list::state(global, &self.id)?.pretty()).map(|()| 0)
     }
 }

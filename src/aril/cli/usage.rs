@@ -50,12 +50,13 @@ fn complaint(error: &clap::Error) -> String {
     }
     let text = error.to_string();
     let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(|tip| format!(" ({tip})"));
+    let tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: ").filter(|tip| tip.contains("similar")));
+    let tips = tips.map(|tip| format!(" ({tip})"));
     what.join(" ").trim_start_matches("error: ").to_owned() + &tips.collect::<String>()
 }
 
 /// The log that a wrong command line names, if that much of it can be understood.
-pub(super) fn log(argv: Vec<OsString>) -> Log {
+pub(super) fn log(argv: &[OsString]) -> Log {
     let matches = Cli::command().ignore_errors(true).try_get_matches_from(argv);
     let flags = matches.and_then(|matches| Flags::from_arg_matches(&matches));
     flags.ok().and_then(|flags| flags.log().ok()).unwrap_or_default()

@@ -2,7 +2,7 @@
 //! read, and otherwise left alone.
 
 use super::list::{Entry, user_name};
-use super::{Id, Status, store};
+use super::{Id, Refused, Status, store};
 use crate::error::{Error, Result};
 use crate::sys::{self, Errno};
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -10,7 +10,8 @@ use nix::sys::stat::{Mode, fstat, fstatat};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// The largest state file that is read, in bytes.
 const SIZE_MAX: u64 = 16 << 20;
@@ -26,6 +27,31 @@ const SIGNS: &[(&str, Option<&str>)] = &[
     ("config.json", Some("crun")),
     ("exec.fifo", Some("runc")),
 ];
+
+/// Opens the state directory of a container that aril made, or began to make.
+///
+/// # Errors
+/// There is none ([`Refused::Missing`]), another runtime made it ([`Refused::Foreign`]), or it cannot be opened.
+pub fn ours(root: &Path, id: &Id) -> Result<OwnedFd> {
+    let dir = open(root, id)?;
+    match whose(dir.as_fd()) {
+        Some(owner) => Err(Refused::Foreign { id: id.clone(), owner, root: root.display().to_string() }.into()),
+        None => Ok(dir),
+    }
+}
+
+/// Opens the state directory of a container, whoever made it.
+///
+/// # Errors
+/// There is none ([`Refused::Missing`]), or it cannot be opened.
+pub fn open(root: &Path, id: &Id) -> Result<OwnedFd> {
+    let path = root.join(id.as_str());
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ENOENT => Refused::Missing { id: id.clone() }.into(),
+        _ => sys::Error::new("open", path, errno).into(),
+    })
+}
 
 /// The runtime that made the container of this state directory, if it was not aril. Nothing is read but names.
 #[must_use]
@@ -83,8 +109,8 @@ fn crun(dir: BorrowedFd<'_>, state: &Value, blank: Entry) -> Entry {
         oci_version: text(&config["ociVersion"]),
         pid: pid(&state["pid"]),
         status: status(dir, pid(&state["pid"]), state["process-start-time"].as_u64(), frozen),
+        rootfs: Path::new(&text(&state["bundle"])).join(text(&state["rootfs"])).to_string_lossy().into_owned(),
         bundle: text(&state["bundle"]),
-        rootfs: text(&state["rootfs"]),
         created: text(&state["created"]),
         annotations: serde_json::from_value(config["annotations"].clone()).unwrap_or_default(),
         ..blank
@@ -158,4 +184,160 @@ fn text(value: &Value) -> String {
 
 fn pid(value: &Value) -> i32 {
     value.as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read, started, whose};
+    use crate::lifecycle::list::{Entry, list, state};
+    use crate::lifecycle::{Global, Id, Refused, Status};
+    use crate::log::Log;
+    use serde_json::{Value, json};
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::path::PathBuf;
+
+    /// A state root that goes with the test.
+    struct Root(PathBuf);
+
+    impl Root {
+        fn new(name: &str) -> Root {
+            let path = std::env::temp_dir().join(format!("aril-foreign-{}-{name}", std::process::id()));
+            fs::create_dir(&path).expect("a fresh directory");
+            Root(path)
+        }
+
+        fn container(&self, id: &str, files: &[(&str, Value)]) {
+            let dir = self.0.join(id);
+            fs::create_dir(&dir).expect("a fresh directory");
+            for (name, content) in files {
+                fs::write(dir.join(name), content.to_string()).expect("it can be written");
+            }
+        }
+
+        fn whose(&self, id: &str) -> Option<&'static str> {
+            whose(File::open(self.0.join(id)).expect("it is there").as_fd())
+        }
+
+        fn read(&self, id: &str) -> Entry {
+            let owner = self.whose(id).expect("it is another runtime's");
+            read(File::open(self.0.join(id)).expect("it is there").as_fd(), owner, &Id::new(id).expect("an id")).expect("it can be read")
+        }
+
+        fn global(&self) -> Global {
+            Global { root: self.0.clone(), systemd_cgroup: false, log: Log::default() }
+        }
+    }
+
+    impl Drop for Root {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn me() -> i32 {
+        i32::try_from(std::process::id()).expect("a pid")
+    }
+
+    fn runc(start: u64) -> Value {
+        json!({
+            "id": "r", "init_process_pid": me(), "init_process_start": start, "created": "2026-01-02T03:04:05.6Z",
+            "cgroup_paths": {}, "config": { "rootfs": "/b/rootfs", "version": "1.2.0", "labels": ["bundle=/b", "key=a=b"] }
+        })
+    }
+
+    fn my_start() -> u64 {
+        started(me()).expect("this process lives")
+    }
+
+    #[test]
+    fn runc_is_read() {
+        let root = Root::new("runc");
+        root.container("r", &[("state.json", runc(my_start()))]);
+        let entry = root.read("r");
+        assert_eq!((entry.status, entry.pid, entry.bundle.as_str(), entry.runtime), (Status::Running, me(), "/b", Some("runc")));
+        assert_eq!((entry.rootfs.as_str(), entry.oci_version.as_str()), ("/b/rootfs", "1.2.0"));
+        assert_eq!(entry.annotations.into_iter().collect::<Vec<_>>(), [("key".to_owned(), "a=b".to_owned())]);
+        root.container("waiting", &[("state.json", runc(my_start())), ("exec.fifo", json!(0))]);
+        assert_eq!(root.read("waiting").status, Status::Created);
+        root.container("reused", &[("state.json", runc(my_start() + 1))]);
+        assert_eq!((root.read("reused").status, root.read("reused").pid), (Status::Stopped, 0));
+        root.container("half", &[("exec.fifo", json!(0))]);
+        assert_eq!((root.read("half").status, root.whose("half")), (Status::Creating, Some("runc")));
+        root.container("cgroup", &[("cgroup.freeze", json!(1))]);
+        let mut paused = runc(my_start());
+        paused["cgroup_paths"] = json!({ "": root.0.join("cgroup") });
+        root.container("paused", &[("state.json", paused)]);
+        assert_eq!(root.read("paused").status, Status::Paused);
+    }
+
+    #[test]
+    fn crun_is_read() {
+        let root = Root::new("crun");
+        let status = json!({
+            "pid": me(), "process-start-time": my_start(), "cgroup-path": "", "rootfs": "rootfs", "bundle": "/b",
+            "created": "2026-01-02T03:04:05.6Z", "owner": "root", "detached": true
+        });
+        root.container("c", &[("status", status), ("config.json", json!({ "ociVersion": "1.1.0", "annotations": { "k": "v" } }))]);
+        let entry = root.read("c");
+        assert_eq!((entry.status, entry.pid, entry.bundle.as_str(), entry.runtime), (Status::Running, me(), "/b", Some("crun")));
+        assert_eq!((entry.oci_version.as_str(), entry.rootfs.as_str(), entry.annotations.len()), ("1.1.0", "/b/rootfs", 1));
+        root.container("half", &[("config.json", json!({})), ("exec.fifo", json!(0))]);
+        assert_eq!((root.whose("half"), root.read("half").status), (Some("crun"), Status::Creating));
+    }
+
+    #[test]
+    fn youki_is_read() {
+        let root = Root::new("youki");
+        let state =
+            json!({ "ociVersion": "v1.0.2", "id": "y", "status": "created", "pid": me(), "bundle": "/b", "annotations": { "k": "v" } });
+        root.container("y", &[("state.json", state.clone()), ("youki_config.json", json!({}))]);
+        let entry = root.read("y");
+        assert_eq!((entry.status, entry.pid, entry.bundle.as_str(), entry.runtime), (Status::Created, me(), "/b", Some("youki")));
+        let mut gone = state;
+        gone["pid"] = json!(i32::MAX);
+        root.container("gone", &[("state.json", gone), ("youki_config.json", json!({}))]);
+        assert_eq!((root.read("gone").status, root.read("gone").pid), (Status::Stopped, 0));
+    }
+
+    #[test]
+    fn the_list_names_them_and_state_refuses() {
+        let root = Root::new("list");
+        root.container("b", &[("state.json", runc(my_start()))]);
+        root.container("a", &[("status", json!({ "bundle": "/a" }))]);
+        root.container("broken", &[]);
+        fs::write(root.0.join("broken/status"), "{ \"pid\": ").expect("it can be written");
+        fs::write(root.0.join("a-file"), "").expect("it can be written");
+        let entries = list(&root.global()).expect("it can be read");
+        let names: Vec<_> = entries.iter().map(|entry| (entry.id.as_str(), entry.runtime)).collect();
+        assert_eq!(names, [("a", Some("crun")), ("b", Some("runc"))]);
+        let refused = state(&root.global(), &Id::new("b").expect("an id")).expect_err("it is runc's");
+        assert!(matches!(refused, crate::Error::Refused(Refused::Foreign { owner: "runc", .. })), "{refused:?}");
+        let refused = state(&root.global(), &Id::new("nothing").expect("an id")).expect_err("there is none");
+        assert!(matches!(refused, crate::Error::Refused(Refused::Missing { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn what_aril_made_is_not_foreign() {
+        let root = Root::new("ours");
+        root.container("ours", &[(crate::lifecycle::store::RECORD, json!(0)), ("state.json", json!({})), ("config.json", json!({}))]);
+        root.container("empty", &[]);
+        assert_eq!((root.whose("ours"), root.whose("empty")), (None, None));
+    }
+
+    #[test]
+    fn a_root_that_is_not_there_is_empty() {
+        let global = Global { root: "/does/not/exist".into(), systemd_cgroup: false, log: Log::default() };
+        assert_eq!(list(&global).expect("it is no error"), []);
+    }
+
+    #[test]
+    fn keys_in_the_order_that_people_know() {
+        let root = Root::new("keys");
+        root.container("r", &[("state.json", runc(my_start()))]);
+        let text = root.read("r").pretty();
+        let keys = ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner", "runtime"];
+        let places: Vec<_> = keys.iter().map(|key| text.find(&format!("\n  \"{key}\": "))).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+    }
 }

@@ -3,11 +3,9 @@
 use super::{Global, Id, Refused, Status, foreign, store};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// The state of a container (runtime-spec, "State"), with the further keys that managers know from runc, in runc's order.
@@ -68,14 +66,8 @@ impl Entry {
 /// # Errors
 /// There is none, another runtime made it, or its record cannot be read.
 pub fn state(global: &Global, id: &Id) -> Result<Entry> {
-    let dir = open_dir(&global.root.join(id.as_str())).map_err(|error| match error.errno {
-        Errno::ENOENT => Error::from(Refused::Missing { id: id.clone() }),
-        _ => error.into(),
-    })?;
-    match foreign::whose(dir.as_fd()) {
-        Some(owner) => Err(Refused::Foreign { id: id.clone(), owner, root: global.root.display().to_string() }.into()),
-        None => store::entry(global, id),
-    }
+    foreign::ours(&global.root, id)?;
+    store::entry(global, id)
 }
 
 /// All containers below the state root, by id. One that cannot be read is warned of; one that goes meanwhile is left out.
@@ -95,7 +87,7 @@ pub fn list(global: &Global) -> Result<Vec<Entry>> {
 }
 
 fn one(global: &Global, id: &Id) -> Result<Entry> {
-    let dir = open_dir(&global.root.join(id.as_str()))?;
+    let dir = foreign::open(&global.root, id)?;
     match foreign::whose(dir.as_fd()) {
         Some(owner) => foreign::read(dir.as_fd(), owner, id),
         None => store::entry(global, id),
@@ -120,11 +112,6 @@ fn ids(root: &Path) -> sys::Result<Vec<Id>> {
     };
     ids.sort();
     Ok(ids)
-}
-
-fn open_dir(path: &Path) -> sys::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).map_err(|errno| sys::Error::new("open", path, errno))
 }
 
 /// The name of the user `uid` on this host, or `#uid`. A static program has no name services: /etc/passwd is all there is.

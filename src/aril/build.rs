@@ -1,1 +1,37 @@
-fn main(){}
+//! Builds aril-init, which this crate embeds, with the flags that a freestanding program needs and a target directory of its own.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    let get = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
+    let (out, target) = (PathBuf::from(get("OUT_DIR")), get("TARGET"));
+    let source = Path::new(&get("CARGO_MANIFEST_DIR")).join("../init");
+    for path in ["../init", "../plan", "../../Cargo.toml", "build.rs"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    // Fixed addresses: it needs no relocation, and maps nothing else.
+    let flags = ["-C", "relocation-model=static", "-C", "panic=abort"].join("\u{1f}");
+    let mut cargo = Command::new(get("CARGO"));
+    cargo.args(["build", "--release", "--target", &target, "--manifest-path"]).arg(source.join("Cargo.toml"));
+    cargo.arg("--target-dir").arg(out.join("init")).env("CARGO_ENCODED_RUSTFLAGS", flags);
+    // What this build was told is not meant for that one.
+    for name in ["CARGO_BUILD_TARGET", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_PROFILE_RELEASE_LTO"] {
+        cargo.env_remove(name);
+    }
+    let status = cargo.status().unwrap_or_else(|e| panic!("cannot run cargo: {e}"));
+    assert!(status.success(), "aril-init cannot be built");
+    let built = out.join("init").join(&target).join("release/aril-init");
+    std::fs::copy(&built, out.join("aril-init")).unwrap_or_else(|e| panic!("cannot copy {}: {e}", built.display()));
+    let size = std::fs::metadata(&built).map_or(0, |m| m.len());
+    assert!(size <= 150 * 1024, "aril-init has grown to {size} bytes: it is copied at every start");
+    println!("cargo:rustc-env=ARIL_COMMIT={}", commit());
+}
+
+/// The commit that is built, for `aril --version`; empty outside of a checkout.
+fn commit() -> String {
+    let head = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let text = head.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    text.unwrap_or_default()
+}

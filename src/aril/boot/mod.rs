@@ -2,6 +2,7 @@
 
 pub mod describe;
 pub mod hooks;
+pub mod idmaps;
 pub mod image;
 pub mod open;
 pub mod spawn;

@@ -33,7 +33,14 @@ pub trait Attend {
 ///
 /// # Errors
 /// What could not be opened, made or sent.
-pub fn spawn(plan: &Plan, place: &Place, cgroup: Option<&Cgroup>, gate: Option<&OwnedFd>, preserve: u32, before_plan: &mut dyn FnMut(&Child) -> Result<()>) -> Result<Executor> {
+pub fn spawn(
+    plan: &Plan,
+    place: &Place,
+    cgroup: Option<&Cgroup>,
+    gate: Option<&OwnedFd>,
+    preserve: u32,
+    before_plan: &mut dyn FnMut(&Child) -> Result<()>,
+) -> Result<Executor> {
     let sources = open::sources(plan, place, gate)?;
     let program = image::program()?;
     let (ours, theirs) = socket::pair()?;
@@ -43,7 +50,8 @@ pub fn spawn(plan: &Plan, place: &Place, cgroup: Option<&Cgroup>, gate: Option<&
     inherit.push(theirs.as_raw_fd());
     inherit.extend((0..preserve.cast_signed()).map(|i| 3 + i));
     let into = cgroup.and_then(Cgroup::fd);
-    let how = Spawn { namespaces: plan.namespaces, cgroup: into, image: program.as_fd(), args: &[c"aril-init", &number], inherit: &inherit };
+    let how =
+        Spawn { namespaces: plan.namespaces, cgroup: into, image: program.as_fd(), args: &[c"aril-init", &number], inherit: &inherit };
     let process = sys::process::spawn(&how).doing(|| {
         let reason = cgroup.map(Cgroup::why_not_joined).unwrap_or_default();
         format!("cannot start the container's first process{reason}")

@@ -75,7 +75,8 @@ impl Label {
     }
 
     fn new(step: u32, part: &crate::compile::Part, op: &Op<'_>) -> Label {
-        let search = matches!(op, Op::Find { candidates } if candidates.len() > 1 || !candidates.iter().any(|c| c.to_bytes().contains(&b'/')));
+        let search =
+            matches!(op, Op::Find { candidates } if candidates.len() > 1 || !candidates.iter().any(|c| c.to_bytes().contains(&b'/')));
         Label { step, at: part.at.as_str().to_owned(), what: part.what.clone(), object: describe::object(op), search }
     }
 

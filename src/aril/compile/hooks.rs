@@ -75,7 +75,7 @@ fn one(hook: &spec::Hook, at: &Pointer) -> Result<Hook, Invalid> {
     }
     let timeout = match hook.timeout() {
         None => None,
-        Some(seconds) => match u32::try_from(*seconds) {
+        Some(seconds) => match u32::try_from(seconds) {
             Ok(seconds) if seconds > 0 => Some(seconds),
             _ => return Err(Invalid::new(&at.of("timeout"), format!("timeout {seconds} is not a positive number of seconds"))),
         },

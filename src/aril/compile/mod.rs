@@ -14,8 +14,8 @@ pub mod process;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
-pub mod uts;
 pub mod unsupported;
+pub mod uts;
 
 pub use plan::{Part, Plan, Source};
 

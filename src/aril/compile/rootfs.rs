@@ -1,8 +1,8 @@
 //! The root file system: attached in the container's mount namespace, entered, sealed.
 
+use super::Subject;
 use super::namespaces::MOUNT;
 use super::plan::{Plan, Source, c_string};
-use super::Subject;
 use crate::config::{Invalid, Pointer};
 use crate::sys::mount::{Change, attr};
 use aril_plan::{Op, Slot};
@@ -99,7 +99,9 @@ pub(crate) fn seal(plan: &mut Plan, subject: &Subject<'_>, root: Slot) {
 /// A container without a mount namespace shares the host's mounts: nothing may be mounted, and its root is a `chroot(2)`.
 pub(crate) fn without_mount_namespace(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Invalid> {
     let refuse = |asked: bool, at: &str| match asked {
-        true => Err(Invalid::new(&Pointer::to(at), "this needs a mount namespace (/linux/namespaces), or it would change the host's mounts")),
+        true => {
+            Err(Invalid::new(&Pointer::to(at), "this needs a mount namespace (/linux/namespaces), or it would change the host's mounts"))
+        }
         false => Ok(()),
     };
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());

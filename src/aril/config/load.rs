@@ -65,9 +65,5 @@ fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> 
         }
     }
     let why = if error.inner().is_data() { error.inner().to_string() } else { format!("no valid JSON: {}", error.inner()) };
-    Error::Doing {
-        what: format!("cannot load {}", path.display()),
-        at: None,
-        source: Box::new(Invalid::new(&at, why).into()),
-    }
+    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(Invalid::new(&at, why).into()) }
 }

@@ -66,12 +66,13 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     check_terminal(&loaded, creation, mode)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
-    let rootfs = directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
+    let rootfs =
+        directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
     if rootfs == Path::new("/") {
         return Err(Invalid::new(&at, "the host's own root cannot be a container's").into());
     }
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
-    let limits = Limits::resolve(loaded.spec.linux().as_ref(), &host)?;
+    let limits = Limits::resolve(loaded.spec.linux().as_ref(), &place, &host)?;
     let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
     let request = Request {
         spec: &loaded.spec,
@@ -231,7 +232,7 @@ impl Making<'_> {
             Mode::Detached | Mode::Foreground => None,
         };
         let process = self.prepared.loaded.spec.process();
-        let oom = process.as_ref().and_then(|process| *process.oom_score_adj());
+        let oom = process.as_ref().and_then(config::spec::Process::oom_score_adj);
         let host = &self.prepared.host;
         let mut executor =
             spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.creation.preserve_fds, &mut |child| {
@@ -289,7 +290,8 @@ impl Attend for Making<'_> {
                 let master = file.ok_or_else(nobody)?;
                 match self.console.take() {
                     // The payload is the terminal's name; receivers look at the descriptor alone.
-                    Some(socket) => sys::socket::send(&socket, b"/dev/ptmx", &[master.as_raw_fd()]).doing(|| "cannot send the terminal to the console socket".to_owned())?,
+                    Some(socket) => sys::socket::send(&socket, b"/dev/ptmx", &[master.as_raw_fd()])
+                        .doing(|| "cannot send the terminal to the console socket".to_owned())?,
                     None => self.terminal = Some(master),
                 }
                 Ok(Vec::new())

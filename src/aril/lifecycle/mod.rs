@@ -2,13 +2,17 @@
 
 pub mod create;
 pub mod delete;
+pub mod foreign;
+pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
 pub mod run;
 pub mod start;
+pub mod state_file;
 pub mod status;
 pub mod store;
+pub mod terminal;
 
 pub use id::Id;
 pub use status::{Refused, Status};

@@ -28,4 +28,3 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     deleted?;
     Ok(exit.status())
 }
-

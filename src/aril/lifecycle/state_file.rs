@@ -29,7 +29,8 @@ fn value(id: &Id, record: &Record) -> Value {
     let intent = &record.intent;
     let process = record.created.as_ref().map(|created| created.process);
     let (pid, start) = process.map_or((0, 0), |p| (p.pid, p.start));
-    let namespaces: Map<String, Value> = NAMESPACES.iter().map(|(name, file)| ((*name).to_owned(), json!(format!("/proc/{pid}/ns/{file}")))).collect();
+    let namespaces: Map<String, Value> =
+        NAMESPACES.iter().map(|(name, file)| ((*name).to_owned(), json!(format!("/proc/{pid}/ns/{file}")))).collect();
     let mut cgroups = Map::new();
     for hierarchy in &intent.place.hierarchies {
         let directory = json!(hierarchy.directory());

@@ -48,7 +48,7 @@ pub enum Verb {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is no such container.
-    #[error("container {id:?} does not exist: container does not exist")]
+    #[error("container {id} does not exist: container does not exist")]
     Missing {
         /// The id asked for.
         id: Id,
@@ -70,7 +70,9 @@ pub enum Refused {
         verb: Verb,
     },
     /// Another runtime made it.
-    #[error("container {id} in {root} belongs to {owner}, and aril leaves it alone: use `{owner} --root {root} delete --force {id}` to end it")]
+    #[error(
+        "container {id} in {root} belongs to {owner}, and aril leaves it alone: use `{owner} --root {root} delete --force {id}` to end it"
+    )]
     Foreign {
         /// The container.
         id: Id,

@@ -412,7 +412,11 @@ pub fn entry(global: &Global, id: &Id) -> Result<Entry> {
     let at_work = || store.try_lock().map(|free| !free);
     match store.read()? {
         Some(record) => Ok(record.entry(id, record.status(at_work)?)),
-        None => Ok(Entry { id: id.as_str().to_owned(), status: if at_work()? { Status::Creating } else { Status::Stopped }, ..Entry::default() }),
+        None => Ok(Entry {
+            id: id.as_str().to_owned(),
+            status: if at_work()? { Status::Creating } else { Status::Stopped },
+            ..Entry::default()
+        }),
     }
 }
 
@@ -443,7 +447,11 @@ mod tests {
             Line::Created(Created { process: Identity { pid: 7, start: 8 }, steps: Vec::new() }),
             Line::Started,
         ];
-        lines.iter().map(|line| serde_json::to_string(line).expect("a line")).map(|j| format!("{:08x} {j}\n", crc32fast::hash(j.as_bytes()))).collect()
+        lines
+            .iter()
+            .map(|line| serde_json::to_string(line).expect("a line"))
+            .map(|j| format!("{:08x} {j}\n", crc32fast::hash(j.as_bytes())))
+            .collect()
     }
 
     #[test]

@@ -270,7 +270,9 @@ pub fn memfd(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     let file = owned(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL) }.into(), "memfd_create", name);
     let file = match file {
         // SAFETY: as above; kernels before 6.3 do not know the flag.
-        Err(Error { errno: Errno::EINVAL, .. }) => owned(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }.into(), "memfd_create", name)?,
+        Err(Error { errno: Errno::EINVAL, .. }) => {
+            owned(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }.into(), "memfd_create", name)?
+        }
         other => other?,
     };
     let mut file = File::from(file);

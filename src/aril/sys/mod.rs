@@ -8,6 +8,7 @@ pub mod fs;
 pub mod mount;
 pub mod process;
 pub mod socket;
+pub mod term;
 
 pub use nix::errno::Errno;
 

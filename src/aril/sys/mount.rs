@@ -67,7 +67,8 @@ pub fn set_attr(mount: BorrowedFd<'_>, recursive: bool, change: Change, userns: 
     };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: an empty C string, and an attr of the size that is passed.
-    let result = unsafe { libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attr, size_of_val(&attr)) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const attr, size_of_val(&attr)) };
     Errno::result(result).map(drop).map_err(|e| Error::bare("mount_setattr", e))
 }
 

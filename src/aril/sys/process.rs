@@ -184,7 +184,8 @@ pub fn wait(child: impl AsFd) -> Result<Exit> {
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: a descriptor that is open, and a siginfo to fill in.
-        let result = unsafe { libc::waitid(libc::P_PIDFD, child.as_fd().as_raw_fd().cast_unsigned(), &raw mut info, libc::WEXITED | libc::__WALL) };
+        let result =
+            unsafe { libc::waitid(libc::P_PIDFD, child.as_fd().as_raw_fd().cast_unsigned(), &raw mut info, libc::WEXITED | libc::__WALL) };
         match Errno::result(result) {
             Ok(_) => break,
             Err(Errno::EINTR) => {}
@@ -194,6 +195,19 @@ pub fn wait(child: impl AsFd) -> Result<Exit> {
     // SAFETY: waitid filled in a SIGCHLD.
     let status = u8::try_from(unsafe { info.si_status() } & 0xff).unwrap_or(u8::MAX);
     Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status & 0x7f) })
+}
+
+/// Reaps a child that has ended; whether there was one.
+///
+/// # Errors
+/// The errno of `waitid(2)`: `ECHILD` where it is no child of this process.
+pub fn reap(child: impl AsFd) -> Result<()> {
+    // SAFETY: all zeroes are a valid siginfo; a descriptor that is open.
+    let result = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PIDFD, child.as_fd().as_raw_fd().cast_unsigned(), &raw mut info, libc::WEXITED | libc::WNOHANG | libc::__WALL)
+    };
+    Errno::result(result).map(drop).map_err(|e| Error::bare("waitid", e))
 }
 
 /// What `/proc/PID/stat` says of a process.

@@ -13,7 +13,8 @@ use std::path::Path;
 /// # Errors
 /// The errno of `socketpair(2)`.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    nix::sys::socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC).map_err(|e| Error::bare("socketpair", e))
+    nix::sys::socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|e| Error::bare("socketpair", e))
 }
 
 fn stream() -> Result<OwnedFd> {
@@ -68,7 +69,8 @@ fn connect_to(path: &Path, object: impl std::fmt::Debug) -> Result<OwnedFd> {
 /// # Errors
 /// The errno of `getsockopt(2)`.
 pub fn peer_pid(socket: impl AsFd) -> Result<i32> {
-    let credentials = nix::sys::socket::getsockopt(&socket.as_fd(), sockopt::PeerCredentials).map_err(|e| Error::bare("getsockopt SO_PEERCRED", e))?;
+    let credentials =
+        nix::sys::socket::getsockopt(&socket.as_fd(), sockopt::PeerCredentials).map_err(|e| Error::bare("getsockopt SO_PEERCRED", e))?;
     Ok(credentials.pid())
 }
 

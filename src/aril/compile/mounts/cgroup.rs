@@ -17,7 +17,12 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
     let own = subject.namespaces.own(CGROUP);
     let attr = mount.options.attr_set | mount.options.rec_set | if own { 0 } else { attr::RDONLY };
     if subject.request.host.cgroups == Cgroups::Unified {
-        return one(plan, subject, root, &Hierarchy { index: 0, version: Version::V2, controllers: &[], path: &mount.destination, attr, own });
+        return one(
+            plan,
+            subject,
+            root,
+            &Hierarchy { index: 0, version: Version::V2, controllers: &[], path: &mount.destination, attr, own },
+        );
     }
     if mounts.is_empty() {
         return Err(Invalid::new(&mount.at, "no cgroup file system is mounted on this machine"));
@@ -30,7 +35,12 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
     for (index, hierarchy) in mounts.iter().enumerate() {
         let name = directory(hierarchy);
         let path = below(mount, &name)?;
-        one(plan, subject, root, &Hierarchy { index, version: hierarchy.version, controllers: &hierarchy.controllers, path: &path, attr, own })?;
+        one(
+            plan,
+            subject,
+            root,
+            &Hierarchy { index, version: hierarchy.version, controllers: &hierarchy.controllers, path: &path, attr, own },
+        )?;
         for controller in hierarchy.controllers.iter().filter(|c| **c != name && !c.starts_with("name=")) {
             plan.push(Op::Symlink { at: root, path: &below(mount, controller)?, to: &c_string(name.as_str(), &mount.at)? });
         }

@@ -86,7 +86,9 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
         // In a user namespace they can be made only by who owns what they show; else the host's are bound.
         "proc" if subject.in_userns() && !subject.namespaces.makes(PID) => bind_instead(plan, subject, root, mount, "/proc"),
         "sysfs" if subject.namespaces.makes(USER) && !subject.namespaces.makes(NETWORK) => bind_instead(plan, subject, root, mount, "/sys"),
-        "mqueue" if subject.namespaces.makes(USER) && !subject.namespaces.makes(IPC) => bind_instead(plan, subject, root, mount, "/dev/mqueue"),
+        "mqueue" if subject.namespaces.makes(USER) && !subject.namespaces.makes(IPC) => {
+            bind_instead(plan, subject, root, mount, "/dev/mqueue")
+        }
         "cgroup2" if subject.in_userns() && !subject.namespaces.makes(CGROUP) => cgroup::mount(plan, subject, root, mount),
         _ => new(plan, root, mount),
     }
@@ -95,11 +97,14 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
 /// The container's procfs is what its processes trust: nothing but a procfs may be there, and in it only what makes no difference to
 /// `/proc/self` and to sysctls (CVE-2019-16884).
 fn protect_proc(mount: &Mount<'_>) -> Result<(), Invalid> {
-    const HARMLESS: [&str; 8] =
-        ["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "stat", "swaps", "uptime"];
+    const HARMLESS: [&str; 8] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "stat", "swaps", "uptime"];
     let mut components: Vec<&[u8]> = Vec::new();
     for component in mount.destination.to_bytes().split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".") {
-        if component == b".." { components.pop(); } else { components.push(component); }
+        if component == b".." {
+            components.pop();
+        } else {
+            components.push(component);
+        }
     }
     let [first, inner @ ..] = components.as_slice() else { return Ok(()) };
     if *first != b"proc" {
@@ -202,7 +207,7 @@ fn attach_bind(
 ) -> Result<(), Invalid> {
     let o = &mount.options;
     // Shared is what a mount that asks for it stays: its copy remains a peer of the host's.
-    let shared = o.propagation.iter().any(|p| p.kind == u64::from(libc::MS_SHARED.cast_unsigned()));
+    let shared = o.propagation.iter().any(|p| p.kind == libc::MS_SHARED);
     let propagation = if shared { 0 } else { rootfs::Propagation::resolve(subject)?.of_copies() };
     let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
     let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };

@@ -73,8 +73,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
 
 fn capability_sets(plan: &mut Plan, subject: &Subject<'_>) -> Sets {
     let host = subject.request.host;
-    let grantable =
-        if subject.namespaces.own(super::namespaces::USER) { Grantable::in_userns(host) } else { Grantable::by(host) };
+    let grantable = if subject.namespaces.own(super::namespaces::USER) { Grantable::in_userns(host) } else { Grantable::by(host) };
     let at = Pointer::to("/process/capabilities");
     capabilities::resolve(subject.process.capabilities().as_ref(), &at, grantable, &mut plan.warnings)
 }

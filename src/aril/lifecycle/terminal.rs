@@ -1,0 +1,182 @@
+//! What a foreground command does while its process runs: passes on signals, and carries bytes between its own terminal and the container's.
+
+use crate::error::Result;
+use crate::sys::process::{Child, Exit, pidfd_send_signal, wait};
+use crate::sys::{self, Errno};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::{self, SetArg, Termios};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The signals of this process, blocked and read from a descriptor.
+#[derive(Debug)]
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks every signal that can be passed on. Before the container's process exists, so that none is lost.
+    ///
+    /// # Errors
+    /// The errno of `sigprocmask(2)` or `signalfd(2)`.
+    pub fn block() -> Result<Signals> {
+        let mut set = SigSet::all();
+        // These are about this process itself.
+        for own in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGPIPE, Signal::SIGTRAP, Signal::SIGABRT] {
+            set.remove(own);
+        }
+        set.thread_block().map_err(|e| sys::Error::bare("sigprocmask", e))?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        Ok(Signals(fd.map_err(|e| sys::Error::bare("signalfd", e))?))
+    }
+
+    /// The signals that have come.
+    fn take(&self) -> impl Iterator<Item = i32> {
+        std::iter::from_fn(|| self.0.read_signal().ok().flatten()).map(|info| info.ssi_signo.cast_signed())
+    }
+}
+
+/// Attends to a child until it ends. `master` is its terminal, if it has one.
+///
+/// # Errors
+/// The errno of a call. The terminal of this process is as it was, whatever happens.
+pub fn attend(child: &Child, master: Option<OwnedFd>, signals: Signals) -> Result<Exit> {
+    let mut carrier = master.map(Carrier::new).transpose()?;
+    loop {
+        let ready = wait_for(child, &signals, carrier.as_ref())?;
+        if ready.signal {
+            for signal in signals.take() {
+                pass_on(child, signal, carrier.as_ref())?;
+            }
+        }
+        if let Some(carrier) = &mut carrier {
+            carrier.carry(ready.input, ready.output);
+        }
+        if ready.ended {
+            if let Some(carrier) = &mut carrier {
+                carrier.drain();
+            }
+            return Ok(wait(&child.pidfd)?);
+        }
+    }
+}
+
+/// What can be done now.
+struct Ready {
+    ended: bool,
+    signal: bool,
+    input: bool,
+    output: bool,
+}
+
+fn wait_for(child: &Child, signals: &Signals, carrier: Option<&Carrier>) -> Result<Ready> {
+    let stdin = std::io::stdin();
+    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = vec![watch(child.pidfd.as_fd()), watch(signals.0.as_fd())];
+    let mut places = (None, None);
+    if let Some(carrier) = carrier {
+        if carrier.output_open {
+            places.1 = Some(fds.len());
+            fds.push(watch(carrier.master.as_fd()));
+        }
+        if carrier.input_open {
+            places.0 = Some(fds.len());
+            fds.push(watch(stdin.as_fd()));
+        }
+    }
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(Ready { ended: false, signal: false, input: false, output: false }),
+        Err(errno) => return Err(sys::Error::bare("poll", errno).into()),
+    }
+    let any = |place: Option<usize>| place.is_some_and(|i| fds[i].any().unwrap_or(false));
+    Ok(Ready { ended: any(Some(0)), signal: any(Some(1)), input: any(places.0), output: any(places.1) })
+}
+
+fn pass_on(child: &Child, signal: i32, carrier: Option<&Carrier>) -> Result<()> {
+    match (signal, carrier) {
+        (libc::SIGCHLD | libc::SIGURG, _) => Ok(()),
+        (libc::SIGWINCH, Some(carrier)) => {
+            carrier.resize();
+            Ok(())
+        }
+        _ => match pidfd_send_signal(&child.pidfd, signal) {
+            // It has ended, which is noticed next.
+            Ok(()) | Err(sys::Error { errno: Errno::ESRCH, .. }) => Ok(()),
+            Err(other) => Err(other.into()),
+        },
+    }
+}
+
+/// Carries bytes between standard input and output and a terminal's master.
+struct Carrier {
+    master: File,
+    before: Option<Termios>,
+    input_open: bool,
+    output_open: bool,
+}
+
+impl Carrier {
+    fn new(master: OwnedFd) -> Result<Carrier> {
+        let stdin = std::io::stdin();
+        let before = termios::tcgetattr(&stdin).ok();
+        if let Some(before) = &before {
+            let mut raw = before.clone();
+            termios::cfmakeraw(&mut raw);
+            termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw).map_err(|e| sys::Error::bare("tcsetattr", e))?;
+        }
+        let carrier = Carrier { master: File::from(master), before, input_open: true, output_open: true };
+        carrier.resize();
+        Ok(carrier)
+    }
+
+    /// Gives the container's terminal the size of this process's.
+    fn resize(&self) {
+        if let Some(size) = sys::term::size(std::io::stdin()) {
+            sys::term::set_size(&self.master, size);
+        }
+    }
+
+    fn carry(&mut self, input: bool, output: bool) {
+        if output {
+            self.output_open = copy(&mut self.master, &mut std::io::stdout());
+        }
+        if input {
+            self.input_open = copy(&mut std::io::stdin().lock(), &mut self.master);
+            if !self.input_open {
+                // Control-D, as the user would type it.
+                let _ = self.master.write_all(&[4]);
+            }
+        }
+    }
+
+    /// What the process wrote before it ended is still in the terminal.
+    fn drain(&mut self) {
+        while self.output_open && readable(self.master.as_fd()) {
+            self.output_open = copy(&mut self.master, &mut std::io::stdout());
+        }
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}
+
+fn readable(file: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(file, PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
+}
+
+/// Copies what is there; whether there may be more. A terminal whose last process has ended answers EIO.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> bool {
+    let mut buffer = [0; 16384];
+    match from.read(&mut buffer) {
+        Ok(0) | Err(_) => false,
+        Ok(n) => to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_ok(),
+    }
+}

@@ -41,6 +41,8 @@ pub struct Cgroup {
 #[derive(Debug)]
 struct Member {
     hierarchy: Hierarchy,
+    /// The hierarchy's mount point.
+    root: Dir,
     dir: Dir,
 }
 
@@ -72,7 +74,7 @@ impl Cgroup {
                 root => root?,
             };
             if let Some(dir) = root.open(hierarchy.relative())? {
-                members.push(Member { hierarchy: hierarchy.clone(), dir });
+                members.push(Member { hierarchy: hierarchy.clone(), root, dir });
             }
         }
         Ok(if members.is_empty() { None } else { Some(Cgroup { members }) })

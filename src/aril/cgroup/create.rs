@@ -55,7 +55,7 @@ fn create_in(hierarchy: &mut Hierarchy) -> Result<Member> {
         Version::V1 => {}
         Version::V2 => enable_controllers(&root, hierarchy.relative())?,
     }
-    Ok(Member { hierarchy: hierarchy.clone(), root, dir })
+    Ok(Member { hierarchy: hierarchy.clone(), root, dir, fresh: hierarchy.ours })
 }
 
 fn refuse_used(dir: &Dir, hierarchy: &Hierarchy) -> Result<()> {

@@ -181,10 +181,10 @@ impl Cgroup {
 
     fn apply_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {
         if let Some(member) = self.members.iter().find(|member| member.hierarchy.has("devices")) {
-            return if member.hierarchy.ours { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
+            return if member.fresh { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
         }
         match self.v2() {
-            Some(member) => Ok(devices::replace(member.dir.as_fd(), devices, member.hierarchy.ours)?),
+            Some(member) => Ok(devices::replace(member.dir.as_fd(), devices, member.fresh)?),
             // A place without cgroups was asked for, or is all that may be had.
             None if self.members.is_empty() || lenient => Ok(()),
             None => Err(Error::Other("this host has neither the devices controller nor cgroup v2".to_owned())),

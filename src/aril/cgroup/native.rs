@@ -251,7 +251,7 @@ fn devices_are_what_the_rules_say_and_change_while_it_runs() {
         (json!([]), [true, true, false]),
     ] {
         bench.configure(json!({"devices": rules}));
-        let again = Cgroup { members: reopened(&place) };
+        let again = Cgroup::open(&place).expect("a look").expect("a cgroup");
         again.apply(&bench.limits(&place)).expect("limits");
         assert_eq!(seen(&cgroup), expected, "{rules}");
         if let Some(fd) = cgroup.fd() {
@@ -259,13 +259,6 @@ fn devices_are_what_the_rules_say_and_change_while_it_runs() {
         }
     }
     cgroup.remove().expect("removal");
-}
-
-/// As a later command finds it: no longer just made.
-fn reopened(place: &Place) -> Vec<Member> {
-    let mut members = Cgroup::open(place).expect("a look").expect("a cgroup").members;
-    members.iter_mut().for_each(|member| member.hierarchy.ours = false);
-    members
 }
 
 #[test]
@@ -278,14 +271,28 @@ fn limits_grow_and_shrink_together_or_say_what_is_missing() {
         let resources = serde_json::from_value(resources).expect("resources");
         cgroup.apply(&Limits::of(&resources, &Pointer::to("/linux/resources"), &place)?)
     };
+    let read = |controller, file| cgroup.member(controller).expect(controller).dir.read(file).expect(file).trim().to_owned();
+    let sizes = [(64 << 20, 128 << 20), (256 << 20, 512 << 20), (32 << 20, 32 << 20)];
     if cgroup.members.iter().any(|member| member.hierarchy.has("memory")) {
-        let read = |file| cgroup.member("memory").expect("memory").dir.read(file).expect(file).trim().to_owned();
-        for (limit, swap) in [(64 << 20, 128 << 20), (256 << 20, 512 << 20), (32 << 20, 32 << 20)] {
+        for (limit, swap) in sizes {
             set(memory(limit, swap)).expect("limits");
-            assert_eq!(read("memory.limit_in_bytes"), limit.to_string());
-            assert_eq!(read("memory.memsw.limit_in_bytes"), swap.to_string());
+            assert_eq!(read("memory", "memory.limit_in_bytes"), limit.to_string());
+            assert_eq!(read("memory", "memory.memsw.limit_in_bytes"), swap.to_string());
         }
-        assert_eq!(cgroup.member("pids").expect("pids").dir.read("pids.max").expect("pids.max").trim(), "50");
+        assert_eq!(read("pids", "pids.max"), "50");
+        assert_eq!([read("cpu", "cpu.shares"), read("cpu", "cpu.cfs_quota_us")], ["512", "20000"]);
+    } else if cgroup.member("memory").expect("v2").dir.read("memory.max").is_ok() {
+        for (limit, swap) in sizes {
+            set(memory(limit, swap)).expect("limits");
+            assert_eq!(read("memory", "memory.max"), limit.to_string());
+            assert_eq!(read("memory", "memory.swap.max"), (swap - limit).to_string());
+        }
+        assert_eq!([read("pids", "pids.max"), read("cpu", "cpu.weight"), read("cpu", "cpu.max")], ["50", "59", "20000 100000"]);
+        set(json!({"cpu": {"cpus": "0", "mems": "0", "burst": 1000}, "unified": {"memory.high": "16777216", "cgroup.max.depth": "3"}}))
+            .expect("limits");
+        assert_eq!([read("cpuset", "cpuset.cpus"), read("cpu", "cpu.max.burst"), read("memory", "memory.high")], ["0", "1000", "16777216"]);
+        set(json!({"cpu": {"idle": 1, "shares": 512}})).expect("an idle cgroup has no weight to set");
+        assert_eq!(read("cpu", "cpu.idle"), "1");
     } else if cgroup.v2().is_some_and(|v2| create::why_lacking(&v2.hierarchy, "memory").contains("no memory controller")) {
         let error = set(memory(64 << 20, 128 << 20)).expect_err("there is no such controller").chain();
         assert!(error.contains("/linux/resources/cpu/shares"), "{error}");

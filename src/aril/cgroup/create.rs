@@ -26,7 +26,7 @@ impl Cgroup {
             let hierarchy = &mut place.hierarchies[index];
             let made = create_in(hierarchy).doing(|| format!("cannot make cgroup {:?}", hierarchy.directory()));
             match made {
-                Ok(dir) => members.push(Member { hierarchy: hierarchy.clone(), dir }),
+                Ok(member) => members.push(member),
                 Err(error) if place.optional && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
                     place.hierarchies.remove(index);
                     continue;
@@ -39,7 +39,7 @@ impl Cgroup {
     }
 }
 
-fn create_in(hierarchy: &mut Hierarchy) -> Result<Dir> {
+fn create_in(hierarchy: &mut Hierarchy) -> Result<Member> {
     let root = Dir::mount(&hierarchy.mount)?;
     if hierarchy.ours {
         make(&root, hierarchy)?;
@@ -55,7 +55,7 @@ fn create_in(hierarchy: &mut Hierarchy) -> Result<Dir> {
         Version::V1 => {}
         Version::V2 => enable_controllers(&root, hierarchy.relative())?,
     }
-    Ok(dir)
+    Ok(Member { hierarchy: hierarchy.clone(), root, dir, fresh: hierarchy.ours })
 }
 
 fn refuse_used(dir: &Dir, hierarchy: &Hierarchy) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::config::spec::{Linux, LinuxResources};
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::host::Host;
-use crate::sys::{self, Errno};
+use crate::sys::Errno;
 use std::os::fd::AsFd;
 
 /// Limits and device rules, as the writes that they are.
@@ -45,7 +45,11 @@ impl Limits {
             Some(resources) => Limits::of(resources, &Pointer::to("/linux/resources"), place)?,
             None => Limits { writes: Vec::new(), devices: None, lenient: false },
         };
-        limits.devices = Some(Devices::resolve(linux)?);
+        let devices = Devices::resolve(linux)?;
+        if place.hierarchies.iter().any(|hierarchy| hierarchy.has("devices")) {
+            devices.check_v1()?;
+        }
+        limits.devices = Some(devices);
         // In a user namespace, and without root's privileges, bpf(2) and the devices controller are refused, and so is mknod(2): the container
         // reaches no device but those that its creator's user may open. runc and crun go on without rules as well.
         limits.lenient = !host.rootful();
@@ -159,7 +163,7 @@ impl Cgroup {
     /// The value that could not be set, by its pointer, and why.
     pub fn apply(&self, limits: &Limits) -> Result<()> {
         if let Some(devices) = &limits.devices {
-            match self.apply_devices(devices) {
+            match self.apply_devices(devices, limits.lenient) {
                 Err(error) if limits.lenient && matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS)) => {}
                 result => result.doing_at(&Pointer::to("/linux/resources/devices"), || "cannot set the device rules".to_owned())?,
             }
@@ -175,13 +179,14 @@ impl Cgroup {
         again.into_iter().try_for_each(|write| self.write(write))
     }
 
-    fn apply_devices(&self, devices: &Devices) -> Result<()> {
+    fn apply_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {
         if let Some(member) = self.members.iter().find(|member| member.hierarchy.has("devices")) {
-            return if member.hierarchy.ours { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
+            return if member.fresh { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
         }
         match self.v2() {
-            Some(member) => Ok(devices::replace(member.dir.as_fd(), devices, member.hierarchy.ours)?),
-            None if self.members.is_empty() => Ok(()),
+            Some(member) => Ok(devices::replace(member.dir.as_fd(), devices, member.fresh)?),
+            // A place without cgroups was asked for, or is all that may be had.
+            None if self.members.is_empty() || lenient => Ok(()),
             None => Err(Error::Other("this host has neither the devices controller nor cgroup v2".to_owned())),
         }
     }
@@ -209,15 +214,17 @@ impl Cgroup {
     }
 }
 
-/// None of the files exists: whose fault it is.
+/// None of the files exists: why. The errno's own text is left out: managers take it for a missing program.
 fn lacking(member: &Member, write: &Write) -> Error {
-    let files: Vec<String> = write.files.iter().map(|(file, _)| format!("{:?}", member.dir.path().join(file))).collect();
-    let missing = sys::Error { call: format!("open {}", files.join(" or ")), errno: Errno::ENOENT };
     let why = match member.hierarchy.version {
         Version::V2 if !write.controller.is_empty() => create::why_lacking(&member.hierarchy, &write.controller),
         _ => String::new(),
     };
-    if why.is_empty() { missing.into() } else { Error::Doing { what: why, at: None, source: Box::new(missing.into()) } }
+    if !why.is_empty() {
+        return Error::Other(why);
+    }
+    let files: Vec<&str> = write.files.iter().map(|(file, _)| file.as_str()).collect();
+    Error::Other(format!("this kernel's cgroups have no {}", files.join(" or ")))
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@ pub struct Cgroup {
 #[derive(Debug)]
 struct Member {
     hierarchy: Hierarchy,
+    /// The hierarchy's mount point.
+    root: Dir,
     dir: Dir,
+    /// Whether it was made just now, so that it has nothing but what was written since.
+    fresh: bool,
 }
 
 /// A hierarchy as a container's `/sys/fs/cgroup` shows it.
@@ -72,7 +76,7 @@ impl Cgroup {
                 root => root?,
             };
             if let Some(dir) = root.open(hierarchy.relative())? {
-                members.push(Member { hierarchy: hierarchy.clone(), dir });
+                members.push(Member { hierarchy: hierarchy.clone(), root, dir, fresh: false });
             }
         }
         Ok(if members.is_empty() { None } else { Some(Cgroup { members }) })

@@ -53,7 +53,7 @@ fn leave(member: &Member) -> Result<()> {
 
 impl Member {
     fn remove(&self) -> sys::Result<()> {
-        Dir::mount(&self.hierarchy.mount)?.remove(self.hierarchy.relative())
+        self.root.remove(self.hierarchy.relative())
     }
 
     /// The deepest first, each again while it is busy: a process that was killed leaves a little later than it dies.

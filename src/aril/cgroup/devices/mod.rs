@@ -134,13 +134,17 @@ impl Rule {
     }
 }
 
-/// The rules without those of which a later one says all again.
+/// The rules that matter, the first of which speaks of everything: not those of which a later one says all again, nor those that say what is
+/// so already.
 fn without_dead(rules: &[Rule]) -> Vec<Rule> {
     let dead = |index: usize| rules[index + 1..].iter().any(|later| later.covers(&rules[index]));
-    let mut kept: Vec<Rule> = (0..rules.len()).filter(|&index| !dead(index)).map(|index| rules[index]).collect();
-    // Whatever is left after all of it is denied, unless the first rule speaks of everything.
-    if !kept.first().is_some_and(|first| first.covers(&DENY_ALL)) {
-        kept.insert(0, DENY_ALL);
+    let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
+    for rule in (0..rules.len()).filter(|&index| !dead(index)).map(|index| rules[index]) {
+        let before =
+            kept.iter().rev().find(|earlier| if earlier.allow == rule.allow { earlier.covers(&rule) } else { earlier.meets(&rule) });
+        if before.is_none_or(|before| before.allow != rule.allow) {
+            kept.push(rule);
+        }
     }
     kept
 }

@@ -13,11 +13,15 @@ struct Table {
     exceptions: Vec<Rule>,
 }
 
-/// Whether v1 can hold the rules.
-///
-/// # Errors
-/// They deny a part of what they allow by a wildcard, or the reverse.
 impl Devices {
+    /// Whether v1 can hold the rules.
+    ///
+    /// # Errors
+    /// They deny a part of what they allow by a wildcard, or the reverse.
+    pub(in crate::cgroup) fn check_v1(&self) -> Result<(), Invalid> {
+        self.table().map(drop)
+    }
+
     fn table(&self) -> Result<Table, Invalid> {
         let mut table = Table { allow: false, exceptions: Vec::new() };
         for rule in &self.rules {
@@ -116,4 +120,59 @@ fn parse(list: &str) -> Option<Vec<Rule>> {
         rules.push(Rule { allow: true, kind, major: major.parse().ok(), minor: minor.parse().ok(), access: bits & ALL });
     }
     Some(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn table(rules: &Value) -> Result<Table, Invalid> {
+        let linux = serde_json::from_value(json!({"resources": {"devices": rules}})).expect("a configuration");
+        Devices::resolve(Some(&linux)).expect("rules").table()
+    }
+
+    fn all_lines(table: &Table) -> Vec<String> {
+        table.exceptions.iter().flat_map(lines).collect()
+    }
+
+    #[test]
+    fn exceptions_of_the_default() {
+        let table = table(&json!([{"allow": false, "access": "rwm"}, {"allow": true, "minor": 9, "access": "wr"}])).expect("a table");
+        assert!(!table.allow);
+        let lines = all_lines(&table);
+        for line in ["c 1:3 rwm", "c 136:* rwm", "c *:* m", "b *:* m", "c *:9 rw", "b *:9 rw"] {
+            assert!(lines.contains(&line.to_owned()), "{line} in {lines:?}");
+        }
+        assert_eq!(lines.len(), 14, "{lines:?}");
+    }
+
+    #[test]
+    fn all_but_one() {
+        let table = table(&json!([{"allow": true, "access": "rwm"}, {"allow": false, "type": "b", "major": 8, "minor": 0, "access": "w"}]));
+        let table = table.expect("a table");
+        assert!(table.allow);
+        assert_eq!(all_lines(&table), ["b 8:0 w"]);
+    }
+
+    #[test]
+    fn a_named_default_device_is_left_out() {
+        let table = table(&json!([{"allow": false, "type": "c", "major": 10, "minor": 200, "access": "rwm"}])).expect("a table");
+        assert!(!all_lines(&table).iter().any(|line| line.contains("10:200")), "{table:?}");
+    }
+
+    #[test]
+    fn a_hole_in_a_wildcard_is_refused_and_named() {
+        let rules =
+            json!([{"allow": true, "type": "c", "access": "r"}, {"allow": false, "type": "c", "major": 7, "minor": 1, "access": "r"}]);
+        let error = table(&rules).expect_err("v1 has no such thing");
+        assert!(error.why.contains("c 7:1 r") && error.why.contains("c *:* r"), "{error}");
+    }
+
+    #[test]
+    fn the_list_of_the_kernel_reads_back() {
+        assert_eq!(parse("a *:* rwm\n"), None);
+        let rules = parse("c 1:3 rwm\nb *:* m\nc 136:* rw\n").expect("a list");
+        assert_eq!(rules.iter().flat_map(lines).collect::<Vec<_>>(), ["c 1:3 rwm", "b *:* m", "c 136:* rw"]);
+    }
 }

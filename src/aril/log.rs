@@ -3,11 +3,10 @@
 //! Podman parses the whole file as one JSON object, so a command that fails writes one line. Warnings are therefore held back until the
 //! command has done its work; if it fails, they are part of the error's line.
 
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::lifecycle::{Refused, Status};
 use crate::sys::{self, Errno};
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -57,7 +56,7 @@ struct Record {
     msg: String,
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<String>,
+    step: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,12 +73,8 @@ impl Log {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(path: &Path, format: Format, level: Level) -> Result<Log> {
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let file = fcntl::open(path, flags, Mode::from_bits_truncate(0o644)).map_err(|errno| Error::Doing {
-            what: "cannot open the log".to_owned(),
-            at: None,
-            source: Box::new(sys::Error::new("open", path, errno).into()),
-        })?;
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY;
+        let file = sys::fs::open(path, flags, 0o644).doing(|| "cannot open the log".to_owned())?;
         Ok(Log(Arc::new(Inner { file: Some(file.into()), format, level, ..Inner::default() })))
     }
 
@@ -142,7 +137,7 @@ impl Record {
         Record {
             step: step(error),
             at: error.at().map(ToString::to_string),
-            errno: error.errno().map(|errno| format!("{errno:?}")),
+            errno: error.errno().filter(|errno| *errno != Errno::UnknownErrno).map(|errno| format!("{errno:?}")),
             hint: hint(error),
             ..Record::new("error", one_line(&error.chain()))
         }
@@ -154,8 +149,9 @@ impl Record {
             Format::Json => serde_json::to_string(self).unwrap_or_default() + "\n",
             Format::Text => {
                 let mut line = format!("time={:?} level={} msg={:?}", self.time, self.level, self.msg);
-                let rest = [("step", &self.step), ("at", &self.at), ("errno", &self.errno), ("hint", &self.hint.map(str::to_owned))];
-                for (key, value) in rest.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
+                let step = self.step.map(|step| step.to_string());
+                let rest = [("step", step.as_deref()), ("at", self.at.as_deref()), ("errno", self.errno.as_deref()), ("hint", self.hint)];
+                for (key, value) in rest.into_iter().filter_map(|(key, value)| Some((key, value?))) {
                     let _ = write!(line, " {key}={value:?}");
                 }
                 for warning in &self.warnings {
@@ -181,10 +177,10 @@ fn write(to: &mut dyn Write, line: &str) {
     let _ = to.write_all(line.as_bytes());
 }
 
-/// The executor's step that failed, in words.
-fn step(error: &Error) -> Option<String> {
+/// The executor's step that failed, by the number that `aril explain` shows.
+fn step(error: &Error) -> Option<u32> {
     match error {
-        Error::Fault(fault) => Some(fault.step.to_string()),
+        Error::Fault(fault) => Some(fault.step),
         Error::Doing { source, .. } => step(source),
         _ => None,
     }

@@ -19,10 +19,10 @@ mod state;
 mod tests;
 mod usage;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lifecycle::Global;
 use crate::log::Log;
-use crate::sys::{self, Errno};
+use crate::sys;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -126,8 +126,6 @@ impl Cli {
 
 /// Writes to standard output.
 fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| {
-        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-        Error::Sys(sys::Error::bare("write to standard output", errno))
-    })
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| sys::Error::bare("write to standard output", sys::fs::errno(&error)).into())
 }

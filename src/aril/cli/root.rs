@@ -1,7 +1,7 @@
 //! Where the state of containers is kept.
 
 use crate::error::{Doing, Error, Result};
-use crate::sys::{self, Errno};
+use crate::sys;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(super) fn resolve(named: Option<PathBuf>) -> Result<PathBuf> {
         )));
     }
     std::path::absolute(&root)
-        .map_err(|error| sys::Error::bare("getcwd", Errno::from_raw(error.raw_os_error().unwrap_or_default())))
+        .map_err(|error| sys::Error::bare("getcwd", sys::fs::errno(&error)))
         .doing(|| format!("cannot find the state root {root:?}"))
 }
 

@@ -4,13 +4,10 @@ use super::flags::path;
 use crate::error::{Doing, Error, Result};
 use crate::host::{Cgroups, Host};
 use crate::lifecycle::Global;
-use crate::sys::{self, Errno};
-use nix::fcntl::{self, OFlag};
-use nix::sys::stat::Mode;
+use crate::sys;
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Write a config.json to begin with
@@ -91,11 +88,8 @@ fn change_list(value: &mut Value, change: impl FnOnce(&mut Vec<Value>)) {
 }
 
 fn write_new(path: &Path, text: &str) -> sys::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let mut file =
-        File::from(fcntl::open(path, flags, Mode::from_bits_truncate(0o666)).map_err(|errno| sys::Error::new("open", path, errno))?);
-    file.write_all(text.as_bytes())
-        .map_err(|error| sys::Error::new("write", path, Errno::from_raw(error.raw_os_error().unwrap_or_default())))
+    let file = sys::fs::open(path, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, 0o666)?;
+    sys::fs::write_all(file, text.as_bytes(), "config.json")
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 //! read, and otherwise left alone.
 
 use super::list::{Entry, user_name};
-use super::{Id, Refused, Status, store};
+use super::{Id, Status, store};
 use crate::error::{Error, Result};
 use crate::sys::{self, Errno};
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::fstatat;
 use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 /// The largest state file that is read, in bytes.
@@ -28,31 +28,6 @@ const SIGNS: &[(&str, Option<&str>)] = &[
     ("exec.fifo", Some("runc")),
 ];
 
-/// Opens the state directory of a container that aril made, or began to make.
-///
-/// # Errors
-/// There is none ([`Refused::Missing`]), another runtime made it ([`Refused::Foreign`]), or it cannot be opened.
-pub fn ours(root: &Path, id: &Id) -> Result<OwnedFd> {
-    let dir = open(root, id)?;
-    match whose(dir.as_fd()) {
-        Some(owner) => Err(Refused::Foreign { id: id.clone(), owner, root: root.display().to_string() }.into()),
-        None => Ok(dir),
-    }
-}
-
-/// Opens the state directory of a container, whoever made it.
-///
-/// # Errors
-/// There is none ([`Refused::Missing`]), or it cannot be opened.
-pub fn open(root: &Path, id: &Id) -> Result<OwnedFd> {
-    let path = root.join(id.as_str());
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    nix::fcntl::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::ENOENT => Refused::Missing { id: id.clone() }.into(),
-        _ => sys::Error::new("open", path, errno).into(),
-    })
-}
-
 /// The runtime that made the container of this state directory, if it was not aril. Nothing is read but names.
 #[must_use]
 pub fn whose(dir: BorrowedFd<'_>) -> Option<&'static str> {
@@ -64,8 +39,8 @@ pub fn whose(dir: BorrowedFd<'_>) -> Option<&'static str> {
 /// # Errors
 /// The state file cannot be read, or is no JSON.
 pub fn read(dir: BorrowedFd<'_>, owner: &'static str, id: &Id) -> Result<Entry> {
-    let user = fstat(dir).map(|it| user_name(it.st_uid)).map_err(|errno| sys::Error::bare("fstat", errno))?;
-    let blank = Entry { id: id.as_str().to_owned(), owner: user, runtime: Some(owner), ..Entry::default() };
+    let owner_id = sys::fs::fstat(dir)?.st_uid;
+    let blank = Entry { id: id.as_str().to_owned(), owner: user_name(owner_id), runtime: Some(owner), ..Entry::default() };
     let file = if owner == "crun" { "status" } else { "state.json" };
     let state = match load(dir, file) {
         Ok(state) => state,
@@ -169,12 +144,10 @@ fn has(dir: BorrowedFd<'_>, file: &str) -> bool {
 }
 
 fn load(dir: BorrowedFd<'_>, name: &str) -> Result<Value> {
-    let failed = |errno| sys::Error::new("openat", name, errno);
     // O_NONBLOCK: a fifo of that name must not hold the caller up.
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(dir, name, flags, Mode::empty()).map_err(failed)?);
+    let file = File::from(sys::fs::openat(dir, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, 0)?);
     let mut bytes = Vec::new();
-    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(|error| failed(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+    file.take(SIZE_MAX).read_to_end(&mut bytes).map_err(|error| sys::Error::new("read", name, sys::fs::errno(&error)))?;
     serde_json::from_slice(&bytes).map_err(|error| Error::Other(format!("{name} is no valid JSON: {error}")))
 }
 

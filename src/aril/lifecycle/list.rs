@@ -3,6 +3,7 @@
 use super::{Global, Id, Refused, Status, foreign, store};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
+use nix::fcntl::OFlag;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -66,7 +67,6 @@ impl Entry {
 /// # Errors
 /// There is none, another runtime made it, or its record cannot be read.
 pub fn state(global: &Global, id: &Id) -> Result<Entry> {
-    foreign::ours(&global.root, id)?;
     store::entry(global, id)
 }
 
@@ -87,7 +87,8 @@ pub fn list(global: &Global) -> Result<Vec<Entry>> {
 }
 
 fn one(global: &Global, id: &Id) -> Result<Entry> {
-    let dir = foreign::open(&global.root, id)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let dir = sys::fs::open(&global.root.join(id.as_str()), flags, 0)?;
     match foreign::whose(dir.as_fd()) {
         Some(owner) => foreign::read(dir.as_fd(), owner, id),
         None => store::entry(global, id),
@@ -96,7 +97,7 @@ fn one(global: &Global, id: &Id) -> Result<Entry> {
 
 /// The directories of the state root whose names are ids, sorted.
 fn ids(root: &Path) -> sys::Result<Vec<Id>> {
-    let failed = |error: std::io::Error| sys::Error::new("readdir", root, Errno::from_raw(error.raw_os_error().unwrap_or_default()));
+    let failed = |error: std::io::Error| sys::Error::new("readdir", root, sys::fs::errno(&error));
     let mut ids = match std::fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(failed(error)),

@@ -129,6 +129,10 @@ class Manager:
     def down(self):
         """Ends what `up` started."""
 
+    def runtime_roots(self):
+        """The state directories that it gives the runtime, as the runtime's flags."""
+        return [()]
+
 
 class DockerLike(Manager):
     """Podman and Docker take the same words for the same things."""
@@ -255,6 +259,7 @@ class Docker(DockerLike):
     name = "docker"
     commands = ("docker", "dockerd", "containerd")
     userns_remap = None
+    daemon = None
 
     def argv(self, *words):
         return [docker_client(), "--config", f"{self.home}/client", "--host", f"unix://{self.home}/docker.sock", *words]
@@ -286,7 +291,12 @@ class Docker(DockerLike):
         self.daemon.ready(lambda: call(self.argv("version")).code == 0)
         must(self.argv("load", "--input", self.archive))
 
+    def runtime_roots(self):
+        return [("--root", path) for path in pathlib.Path(self.home, "exec").glob("*runtime*/**/moby")]
+
     def down(self):
+        if self.daemon is None or self.daemon.process.poll() is not None:
+            return
         names = must(self.argv("ps", "--all", "--quiet")).split()
         if names:
             self.remove(*names)
@@ -311,10 +321,17 @@ class Containerd(Manager):
             f'[grpc]\naddress = "{self.home}/containerd.sock"\n'
             f'[plugins."io.containerd.internal.v1.opt"]\npath = "{self.home}/opt"\n'
         )
-        self.daemon = Daemon(["containerd", "--config", config], f"{self.home}/daemon.log")
+        # ctr forgets --runc-binary where it is told of a user namespace: the shim then takes what is called runc.
+        os.mkdir(f"{self.home}/bin")
+        os.symlink(self.runtime, f"{self.home}/bin/runc")
+        env = {"PATH": f"{self.home}/bin:{os.environ['PATH']}"}
+        self.daemon = Daemon(["containerd", "--config", config], f"{self.home}/daemon.log", env)
         self.daemon.ready(lambda: call(self.argv("version")).code == 0)
         self.snapshotter = {"overlay": "overlayfs"}.get(storage_driver(self.home), "native")
         must(self.argv("image", "import", "--snapshotter", self.snapshotter, self.archive))
+
+    def runtime_roots(self):
+        return [("--root", "/run/containerd/runc/default")]
 
     def down(self):
         for name in list(self.running):

@@ -191,12 +191,14 @@ fn executable(path: &CStr) -> Result<()> {
     result
 }
 
-/// All is set up. When the host has recorded it this process is free: it may outlive the host.
+/// All is set up. When the host has recorded it this process may outlive the host.
+///
+/// The parent-death signal goes before the host answers, since the host may end right after; one that dies without an answer is noticed by
+/// the end of the stream.
 pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32) -> Result<()> {
-    talk.ask(About::Created, step, -1)?;
     sys::prctl(prctl::PR_SET_PDEATHSIG, 0)?;
     x.free = true;
-    Ok(())
+    talk.ask(About::Created, step, -1).map(drop)
 }
 
 /// Waits for `start`, which connects and then speaks as `create` did.

@@ -3,6 +3,7 @@
 //! Everything here is pure: it looks at the configuration, at [`Host`] and at the request, and opens nothing. What the host has to open
 //! before is listed in the plan ([`plan::Source`]).
 
+pub mod describe;
 pub mod devices;
 pub mod hooks;
 pub mod idmap;

@@ -165,7 +165,8 @@ fn unshare(plan: &mut Plan, kinds: u32) {
     }
 }
 
-fn names(kinds: u32) -> String {
+/// The names of several kinds.
+pub(crate) fn names(kinds: u32) -> String {
     let names: Vec<_> = KINDS.iter().filter(|(k, _)| kinds & k != 0).map(|(_, name)| *name).collect();
     names.join(", ")
 }

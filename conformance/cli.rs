@@ -256,7 +256,7 @@ fn signal_zero_asks_for_life(t: &Case) {
 
 fn an_unknown_signal_is_refused(t: &Case) {
     let c = t.started(&t.bundle());
-    for signal in ["SIGNOSUCH", "NOSUCH", "65", "-1", "1000", "", "SIG", "SIGRTMIN+99"] {
+    for signal in ["SIGNOSUCH", "NOSUCH", "65", "-1", "1000", "SIG", "SIGRTMIN+99"] {
         let output = c.call("kill", &[], &[signal]).run();
         assert_ne!(output.code(), 0, "{signal:?} was taken");
     }

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod foreign;
 mod hooks;
 mod hostname;
 mod lifecycle;
@@ -22,6 +23,7 @@ mod propagation;
 mod rlimits;
 mod root;
 mod seccomp;
+mod security;
 mod state;
 mod support;
 mod sysctl;
@@ -47,6 +49,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("foreign", foreign::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),
@@ -58,6 +61,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
     ("seccomp", seccomp::TESTS),
+    ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
     ("terminal", terminal::TESTS),

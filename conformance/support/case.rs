@@ -21,21 +21,12 @@ impl Session {
     pub fn begin(environment: Environment) -> Result<Self, String> {
         let pid = std::process::id();
         let dir = std::env::temp_dir().join(format!("conformance-{pid}"));
-        fs::create_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         // A container in a user namespace must be able to pass through.
         fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(|e| e.to_string())?;
         let busybox = environment.busybox.clone().ok_or("no static busybox: install the package busybox-static")?;
         fs::copy(busybox, dir.join("busybox")).map_err(|e| format!("busybox: {e}"))?;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/probe.c");
-        let compiled = std::process::Command::new("cc")
-            .args(["-static", "-O1", "-Wall", "-o"])
-            .arg(dir.join("probe"))
-            .arg(source)
-            .output()
-            .map_err(|e| format!("cc: {e}"))?;
-        if !compiled.status.success() {
-            return Err(format!("the probe does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr)));
-        }
+        probe(&dir.join("probe"))?;
         let session = Self { environment, dir, cgroup: format!("/aril-test-{pid}") };
         for cgroup in session.environment.cgroups(&session.cgroup) {
             fs::create_dir(&cgroup).map_err(|e| format!("{}: {e}", cgroup.display()))?;
@@ -63,6 +54,20 @@ impl Session {
         }
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     }
+}
+
+/// Puts the probe at `path`: the one that `PROBE` names, for a machine without a C compiler, or one compiled now.
+fn probe(path: &Path) -> Result<(), String> {
+    if let Some(ready) = std::env::var_os("PROBE") {
+        return fs::copy(&ready, path).map(drop).map_err(|e| format!("PROBE={}: {e}", ready.display()));
+    }
+    let compiled = std::process::Command::new("cc")
+        .args(["-static", "-O1", "-Wall", "-o"])
+        .arg(path)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("support/probe.c"))
+        .output()
+        .map_err(|e| format!("cc: {e}"))?;
+    if compiled.status.success() { Ok(()) } else { Err(format!("the probe does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr))) }
 }
 
 pub struct Case {

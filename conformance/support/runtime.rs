@@ -178,7 +178,8 @@ impl<'a> Call<'a> {
         let status = wait(&mut child, PATIENCE);
         let text = |file: &mut File| {
             let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).expect("captured output");
+            // Bounded, lest a container that writes without end fill the memory too.
+            file.seek(SeekFrom::Start(0)).and_then(|_| file.take(16 << 20).read_to_end(&mut bytes)).expect("captured output");
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let (stdout, stderr) = (text(&mut stdout), text(&mut stderr));

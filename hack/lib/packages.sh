@@ -1,7 +1,8 @@
 # Debian packages, for the scripts in hack and conformance. Source it.
 #
 #   install_packages NAME...     those that are missing, on the machine; says so first; never removes anything
-#   unpack_packages DIR NAME...  those that are missing, with what they depend on, into DIR; the machine is left as it is
+#   unpack_packages DIR NAME...  those that are missing, with what they depend on, into DIR; the machine is left as it is.
+#                                NAME? is left out where apt knows no such package.
 
 # apt's lists are fetched once, and only when something is missing.
 refresh_lists() {
@@ -38,15 +39,24 @@ install_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends --no-remove "${missing[@]}" >&2
 }
 
+plan_unpack() {
+  local names=() name
+  for name; do
+    [ "$name" = "${name%\?}" ] || apt-cache show "${name%\?}" >/dev/null 2>&1 || continue
+    names+=("${name%\?}")
+  done
+  apt-get install --simulate --no-install-recommends --no-upgrade "${names[@]}"
+}
+
 # Unpacked, not installed: no service is started, no configuration is asked for, and no package is upgraded because
 # a dependency names a newer release of it.
 unpack_packages() {
   local dir=$1 plan wanted deb
   shift
   mkdir -p "$dir"
-  plan=$(apt-get install --simulate --no-install-recommends --no-upgrade "$@" 2>/dev/null) || {
+  plan=$(plan_unpack "$@" 2>/dev/null) || {
     refresh_lists
-    plan=$(apt-get install --simulate --no-install-recommends --no-upgrade "$@") || return
+    plan=$(plan_unpack "$@") || return
   }
   # "Inst NAME (VERSION …" is new; "Inst NAME [OLD] (NEW …" would replace one that is there.
   mapfile -t wanted < <(sed -n 's/^Inst \([^ ]*\) (\([^ ]*\) .*/\1=\2/p' <<<"$plan" | sort)

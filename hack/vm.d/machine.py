@@ -26,11 +26,7 @@ STARTED = time.monotonic()
 BOOT_TIMEOUT = 300  # seconds
 FAILED = 125
 
-LSM = {
-    "apparmor": "apparmor=1 security=apparmor lsm=landlock,lockdown,yama,integrity,apparmor,bpf",
-    "selinux": "selinux=1 security=selinux lsm=landlock,lockdown,yama,integrity,selinux,bpf",
-    "none": "apparmor=0 selinux=0",
-}
+LSM = {name: f"lsm=landlock,lockdown,yama,{name},bpf" for name in ("apparmor", "selinux")} | {"none": "lsm=landlock,lockdown,yama,bpf"}
 # Not for the container's sake but for the boot's: mitigations and watchdogs cost much under emulation, and RCU's
 # grace periods are waited for in every mount and namespace.
 PARAMETERS = (

@@ -158,14 +158,23 @@ fn enable_in(dir: &Dir) -> Result<()> {
         .difference(&controllers(dir, "cgroup.subtree_control")?)
         .map(|controller| format!("+{controller}"))
         .collect();
-    if missing.is_empty() || dir.write("cgroup.subtree_control", &missing.join(" ")).is_ok() {
+    if missing.is_empty() || has_processes(dir)? || dir.write("cgroup.subtree_control", &missing.join(" ")).is_ok() {
         return Ok(());
     }
-    // One that cannot be had (a cgroup with processes of its own, cpu with real-time processes) fails all of a write.
+    // One that cannot be had (cpu, with real-time processes) fails all of a write.
     for controller in missing {
         let _ = dir.write("cgroup.subtree_control", &controller);
     }
     Ok(())
+}
+
+/// Whether a cgroup has processes of its own, so that it cannot hand down controllers. Some it could (cpu, pids): it would become the root of a
+/// threaded domain, and those below it could not be joined. The root of all alone may have both.
+fn has_processes(dir: &Dir) -> Result<bool> {
+    match dir.read("cgroup.type") {
+        Err(error) if error.errno == Errno::ENOENT => Ok(false),
+        kind => Ok(kind?.trim() != "domain" || !dir.read("cgroup.procs")?.is_empty()),
+    }
 }
 
 fn controllers(dir: &Dir, file: &str) -> sys::Result<BTreeSet<String>> {
@@ -173,26 +182,27 @@ fn controllers(dir: &Dir, file: &str) -> sys::Result<BTreeSet<String>> {
     Ok(text.split_whitespace().filter(|name| CONTROLLERS.contains(name)).map(str::to_owned).collect())
 }
 
-/// Why a cgroup of v2 lacks a controller: a clause.
-pub(super) fn why_lacking(hierarchy: &Hierarchy, controller: &str) -> String {
+/// Why a cgroup of v2 lacks a controller: a clause, or nothing if it has it.
+pub(super) fn why_lacking(member: &Member, controller: &str) -> String {
     let lacks = |dir: &Dir, file: &str| !dir.read(file).unwrap_or_default().split_whitespace().any(|name| name == controller);
-    let Ok(root) = Dir::mount(&hierarchy.mount) else { return String::new() };
-    if lacks(&root, "cgroup.controllers") {
+    if lacks(&member.root, "cgroup.controllers") {
         return format!("the host has no {controller} controller in cgroup v2");
     }
-    let relative = hierarchy.relative();
-    let mut levels: Vec<Dir> = relative.match_indices('/').filter_map(|(end, _)| root.open(&relative[..end]).ok()?).collect();
-    levels.insert(0, root);
-    for dir in levels {
-        if lacks(&dir, "cgroup.subtree_control") {
-            let why = match dir.write("cgroup.subtree_control", &format!("+{controller}")).map_err(|error| error.errno) {
-                Err(Errno::EBUSY) => "it has processes of its own",
-                Err(Errno::EOPNOTSUPP) => "it is threaded",
-                Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => "that is not permitted",
-                _ => "the kernel refuses",
-            };
-            return format!("cgroup {:?} does not hand the {controller} controller down: {why}", dir.path());
-        }
+    let relative = member.hierarchy.relative();
+    let above: Vec<Dir> = relative.match_indices('/').filter_map(|(end, _)| member.root.open(&relative[..end]).ok()?).collect();
+    let withholding = [&member.root].into_iter().chain(&above).find(|dir| lacks(dir, "cgroup.subtree_control"));
+    let reason =
+        |dir: &Dir| format!("cgroup {:?} does not hand the {controller} controller down: {}", dir.path(), why_withheld(dir, controller));
+    withholding.map(reason).unwrap_or_default()
+}
+
+fn why_withheld(dir: &Dir, controller: &str) -> &'static str {
+    if has_processes(dir).unwrap_or(false) {
+        let threaded = dir.read("cgroup.type").is_ok_and(|kind| kind.trim() != "domain");
+        return if threaded { "it is threaded" } else { "it has processes of its own" };
     }
-    String::new()
+    match dir.write("cgroup.subtree_control", &format!("+{controller}")).map_err(|error| error.errno) {
+        Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => "that is not permitted",
+        _ => "the kernel refuses",
+    }
 }

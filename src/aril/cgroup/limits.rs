@@ -71,10 +71,12 @@ impl Limits {
         Ok(Limits { writes, devices: None, lenient: false })
     }
 
-    /// Whether nothing but device rules is asked for.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+    /// What is written besides the device rules, in order: the pointer of the value, and `FILE=TEXT` (`or` between files of which one exists).
+    pub fn writes(&self) -> impl Iterator<Item = (&Pointer, String)> {
+        self.writes.iter().map(|write| {
+            let files: Vec<String> = write.files.iter().map(|(file, text)| format!("{file}={text}")).collect();
+            (&write.at, files.join(" or "))
+        })
     }
 }
 
@@ -217,7 +219,7 @@ impl Cgroup {
 /// None of the files exists: why. The errno's own text is left out: managers take it for a missing program.
 fn lacking(member: &Member, write: &Write) -> Error {
     let why = match member.hierarchy.version {
-        Version::V2 if !write.controller.is_empty() => create::why_lacking(&member.hierarchy, &write.controller),
+        Version::V2 if !write.controller.is_empty() => create::why_lacking(member, &write.controller),
         _ => String::new(),
     };
     if !why.is_empty() {

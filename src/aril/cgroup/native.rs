@@ -230,6 +230,31 @@ fn one_that_is_used_or_frozen_is_refused_and_left_alone() {
     assert!(bench.directories().iter().all(|directory| !there(directory)));
 }
 
+#[test]
+#[ignore = "needs root and writable cgroups"]
+fn one_below_a_cgroup_with_processes_can_be_joined() {
+    let bench = Bench::new(json!({}));
+    let above = shell();
+    for directory in bench.directories() {
+        let parent = directory.parent().expect("the test's own").to_owned();
+        std::fs::create_dir(&parent).expect("a cgroup");
+        if there(&parent.join("cgroup.clone_children")) {
+            continue; // on v1 every cgroup may have both
+        }
+        std::fs::write(parent.join("cgroup.procs"), above.id().to_string()).expect("a move");
+    }
+    let (_, cgroup) = bench.create();
+    let shell = shell();
+    cgroup.add(pid(&shell)).expect("a move");
+    if let Some(v2) = cgroup.v2().filter(|v2| !create::why_lacking(v2, "pids").starts_with("the host")) {
+        let why = create::why_lacking(v2, "pids");
+        assert!(why.contains("does not hand the pids controller down: it has processes of its own"), "{why}");
+    }
+    assert!(finish(shell, "echo in").contains("in"));
+    cgroup.remove().expect("removal");
+    assert!(finish(above, "echo alive").contains("alive"));
+}
+
 const LOOK: &str = "for d in null zero kmsg; do head -c0 /dev/$d && echo $d yes || echo $d no; done\n";
 
 #[test]
@@ -247,7 +272,16 @@ fn devices_are_what_the_rules_say_and_change_while_it_runs() {
     for (rules, expected) in [
         (json!([{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]), [true, true, true]),
         (json!([{"allow": false, "type": "c", "major": 1, "minor": 5, "access": "rwm"}]), [true, false, false]),
+        (
+            json!((0..300).map(|n| json!({"allow": true, "type": "c", "major": n, "minor": 11, "access": "r"})).collect::<Vec<_>>()),
+            [true, true, true],
+        ),
+        (json!([{"allow": false, "type": "c", "major": 1, "access": "r"}]), [false, false, false]),
         (json!([{"allow": true, "access": "rwm"}]), [true, true, true]),
+        (
+            json!([{"allow": true, "access": "rwm"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "r"}]),
+            [true, true, false],
+        ),
         (json!([]), [true, true, false]),
     ] {
         bench.configure(json!({"devices": rules}));
@@ -293,7 +327,7 @@ fn limits_grow_and_shrink_together_or_say_what_is_missing() {
         assert_eq!([read("cpuset", "cpuset.cpus"), read("cpu", "cpu.max.burst"), read("memory", "memory.high")], ["0", "1000", "16777216"]);
         set(json!({"cpu": {"idle": 1, "shares": 512}})).expect("an idle cgroup has no weight to set");
         assert_eq!(read("cpu", "cpu.idle"), "1");
-    } else if cgroup.v2().is_some_and(|v2| create::why_lacking(&v2.hierarchy, "memory").contains("no memory controller")) {
+    } else if cgroup.v2().is_some_and(|v2| create::why_lacking(v2, "memory").contains("no memory controller")) {
         let error = set(memory(64 << 20, 128 << 20)).expect_err("there is no such controller").chain();
         assert!(error.contains("/linux/resources/cpu/shares"), "{error}");
         assert!(error.contains("the host has no cpu controller in cgroup v2") && !error.contains("No such file"), "{error}");

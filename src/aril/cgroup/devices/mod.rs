@@ -68,10 +68,14 @@ const DEFAULTS: [Rule; 10] = [
     default_node(10, Some(200)),
 ];
 
-const MKNODS: [Rule; 2] = [
-    Rule { allow: true, kind: Kind::Char, major: None, minor: None, access: MKNOD },
-    Rule { allow: true, kind: Kind::Block, major: None, minor: None, access: MKNOD },
-];
+const ANY_NODE: Rule = Rule { allow: true, kind: Kind::Any, major: None, minor: None, access: MKNOD };
+
+/// The most rules that a container may have.
+const MAX_RULES: usize = 4096;
+
+/// The numbers of a device have 12 and 20 bits.
+const MAJOR_MAX: u32 = (1 << 12) - 1;
+const MINOR_MAX: u32 = (1 << 20) - 1;
 
 const fn default_node(major: u32, minor: Option<u32>) -> Rule {
     Rule { allow: true, kind: Kind::Char, major: Some(major), minor, access: ALL }
@@ -89,6 +93,12 @@ impl Devices {
     }
 
     fn list(linux: Option<&Linux>, asked: &[LinuxDeviceCgroup], at: &Pointer) -> Result<Devices, Invalid> {
+        if asked.len() > MAX_RULES / 2 {
+            return Err(Invalid::new(
+                at,
+                format!("{} device rules are more than the {} that a container may have", asked.len(), MAX_RULES / 2),
+            ));
+        }
         let mut rules = vec![DENY_ALL];
         rules.extend(DEFAULTS);
         if asked.is_empty() {
@@ -101,7 +111,7 @@ impl Devices {
                 rules.extend(DEFAULTS);
             }
         }
-        rules.extend(MKNODS);
+        rules.push(ANY_NODE);
         Ok(Devices { rules: without_dead(&rules) })
     }
 
@@ -159,7 +169,7 @@ fn nodes(linux: Option<&Linux>) -> Result<Vec<Rule>, Invalid> {
             LinuxDeviceType::C | LinuxDeviceType::U => Kind::Char,
             LinuxDeviceType::P | LinuxDeviceType::A => continue,
         };
-        let (major, minor) = (number(Some(node.major()), &at.of("major"))?, number(Some(node.minor()), &at.of("minor"))?);
+        let (major, minor) = numbers(Some(node.major()), Some(node.minor()), &at)?;
         rules.push(Rule { allow: true, kind, major, minor, access: ALL });
     }
     Ok(rules)
@@ -172,18 +182,21 @@ fn rule(device: &LinuxDeviceCgroup, at: &Pointer) -> Result<Rule, Invalid> {
         Some(LinuxDeviceType::C | LinuxDeviceType::U) => Kind::Char,
         Some(LinuxDeviceType::P) => return Err(Invalid::new(&at.of("type"), "device type \"p\" has no device rules: use a, b or c")),
     };
-    let (major, minor) = (number(device.major(), &at.of("major"))?, number(device.minor(), &at.of("minor"))?);
+    let (major, minor) = numbers(device.major(), device.minor(), at)?;
     Ok(Rule { allow: device.allow(), kind, major, minor, access: access(device, at)? })
 }
 
+fn numbers(major: Option<i64>, minor: Option<i64>, at: &Pointer) -> Result<(Option<u32>, Option<u32>), Invalid> {
+    Ok((number(major, MAJOR_MAX, &at.of("major"))?, number(minor, MINOR_MAX, &at.of("minor"))?))
+}
+
 /// A device number; -1 is every number, as managers write it.
-fn number(number: Option<i64>, at: &Pointer) -> Result<Option<u32>, Invalid> {
+fn number(number: Option<i64>, max: u32, at: &Pointer) -> Result<Option<u32>, Invalid> {
     match number {
         None | Some(-1) => Ok(None),
-        // The program compares with a signed immediate, and the kernel's numbers have 12 and 20 bits.
         Some(n) => match u32::try_from(n) {
-            Ok(n) if i32::try_from(n).is_ok() => Ok(Some(n)),
-            _ => Err(Invalid::new(at, format!("{n} is no device number: use 0 to {}, or -1 for every number", i32::MAX))),
+            Ok(n) if n <= max => Ok(Some(n)),
+            _ => Err(Invalid::new(at, format!("{n} is no device number: use 0 to {max}, or -1 for every number"))),
         },
     }
 }

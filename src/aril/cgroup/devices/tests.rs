@@ -37,13 +37,13 @@ fn hold(rules: &[Rule], what: &str) {
         machine.execute_program(&mut context).expect("a verdict") == 1
     };
     // Every number that a rule names, and one beside it.
-    let numbers = |of: fn(&Rule) -> Option<u32>| -> Vec<u32> {
-        let mut numbers: Vec<u32> = rules.iter().filter_map(of).flat_map(|n| [n, n + 1]).chain([0]).collect();
+    let numbers = |of: fn(&Rule) -> Option<u32>, max: u32| -> Vec<u32> {
+        let mut numbers: Vec<u32> = rules.iter().filter_map(of).flat_map(|n| [n, max.min(n + 1)]).chain([0]).collect();
         numbers.sort_unstable();
         numbers.dedup();
         numbers
     };
-    let (majors, minors) = (numbers(|rule| rule.major), numbers(|rule| rule.minor));
+    let (majors, minors) = (numbers(|rule| rule.major, MAJOR_MAX), numbers(|rule| rule.minor, MINOR_MAX));
     for (number, kind) in KINDS {
         for (&major, &minor) in majors.iter().flat_map(|major| minors.iter().map(move |minor| (major, minor))) {
             for access in 1..=ALL {
@@ -87,6 +87,27 @@ fn any_three_rules() {
             hold(&[DENY_ALL, *first, *second, third], "three rules");
         }
     }
+}
+
+#[test]
+fn the_largest_numbers_and_the_longest_list() {
+    let last = |major: u32, minor: u32| json!([{"allow": true, "type": "b", "major": major, "minor": minor, "access": "rw"}]);
+    for rules in [last(MAJOR_MAX, MINOR_MAX), last(MAJOR_MAX - 1, MINOR_MAX - 1), last(0, 0)] {
+        hold(&devices(&rules).rules, &rules.to_string());
+    }
+    let rule = |n: usize| json!({"allow": n.is_multiple_of(2), "type": if n.is_multiple_of(3) { "b" } else { "c" }, "major": 9, "minor": n, "access": "r"});
+    let rules: Vec<Value> = (0..MAX_RULES / 2).map(rule).collect();
+    let longest = devices(&json!(rules));
+    let code = code(&longest.program());
+    let machine = rbpf::EbpfVmRaw::new(Some(&code)).expect("a program");
+    for minor in [0, 1, 2, 3, 2046, 2047] {
+        let mut context: Vec<u8> = [u32::from(READ) << 16 | 2, 9, minor].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let allowed = machine.execute_program(&mut context).expect("a verdict") == 1;
+        assert_eq!(allowed, minor % 2 == 0 && minor % 3 != 0, "{minor}");
+    }
+    let too_many: Vec<Value> = (0..=MAX_RULES / 2).map(rule).collect();
+    let error = Devices::resolve(Some(&linux(&json!(too_many), &json!([])))).expect_err("too many");
+    assert_eq!(error.at.as_str(), "/linux/resources/devices");
 }
 
 #[test]
@@ -138,7 +159,8 @@ fn rules_that_cannot_be_are_refused_by_pointer() {
         (json!({"allow": true, "access": "x"}), "/linux/resources/devices/0/access"),
         (json!({"allow": true}), "/linux/resources/devices/0/access"),
         (json!({"allow": true, "major": -2, "access": "r"}), "/linux/resources/devices/0/major"),
-        (json!({"allow": true, "minor": 4_294_967_296_u64, "access": "r"}), "/linux/resources/devices/0/minor"),
+        (json!({"allow": true, "major": 4096, "access": "r"}), "/linux/resources/devices/0/major"),
+        (json!({"allow": true, "minor": 1_048_576, "access": "r"}), "/linux/resources/devices/0/minor"),
     ] {
         let error = Devices::resolve(Some(&linux(&json!([rule]), &json!([])))).expect_err(at);
         assert_eq!(error.at.as_str(), at);

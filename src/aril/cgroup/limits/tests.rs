@@ -26,9 +26,7 @@ fn limits(resources: &Value, place: &Place) -> std::result::Result<Limits, Inval
 
 /// `file=text`, alternatives joined by ` or `, in the order of writing.
 fn writes(resources: &Value, place: &Place) -> Vec<String> {
-    let limits = limits(resources, place).expect("limits");
-    let line = |write: &Write| write.files.iter().map(|(file, text)| format!("{file}={text}")).collect::<Vec<_>>().join(" or ");
-    limits.writes.iter().map(line).collect()
+    limits(resources, place).expect("limits").writes().map(|(_, line)| line).collect()
 }
 
 fn refusal(resources: &Value, place: &Place) -> (String, String) {

@@ -3,6 +3,7 @@
 use super::namespaces;
 use super::plan::Source;
 use super::process::{capabilities, rlimits};
+use crate::cgroup::Place;
 use crate::sys::mount::{Change, attr};
 use aril_plan::{Kind, List, Op, Slot};
 use std::ffi::CStr;
@@ -122,9 +123,9 @@ pub fn slot(slot: Slot) -> String {
     }
 }
 
-/// What the host opens for a source.
+/// What the host opens for a source of a container whose cgroups are there.
 #[must_use]
-pub fn source(source: &Source) -> String {
+pub fn source(source: &Source, place: &Place) -> String {
     let changed = |recursive, Change { set, clear, propagation: kind }: Change| {
         let change = words([attributes(set, clear), propagation(kind)]);
         if change.is_empty() { change } else { words([change, recursively(recursive)]) }
@@ -137,7 +138,10 @@ pub fn source(source: &Source) -> String {
             changed(false, *change),
             if *nofollow { "no link followed".to_owned() } else { String::new() },
         ]),
-        Source::Cgroup { hierarchy, attr } => comma(&[format!("the container's cgroup {hierarchy}"), attributes(*attr, 0)]),
+        Source::Cgroup { hierarchy, attr } => {
+            let directory = place.hierarchies.get(*hierarchy).map(|it| it.directory().display().to_string()).unwrap_or_default();
+            comma(&[format!("a copy of {directory}"), attributes(*attr, 0)])
+        }
         Source::Namespace { path, kind } => format!("the {} namespace {}", namespaces::name(*kind), path.display()),
         Source::Null => "the null device".to_owned(),
         Source::Proc => "a procfs of the host's pid namespace".to_owned(),

@@ -114,7 +114,9 @@ pub fn name(kind: u32) -> &'static str {
     KINDS.iter().find(|(k, _)| *k == kind).map_or("?", |(_, name)| name)
 }
 
-fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
+/// `CLONE_NEW*` of a kind in a configuration.
+#[must_use]
+pub fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
     use spec::LinuxNamespaceType as T;
     match namespace {
         T::Mount => MOUNT,

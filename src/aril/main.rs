@@ -3,19 +3,24 @@
 //! Exit status: `run` in the foreground ends as the container's process does (its status, or 128 + signal); every failure of aril itself,
 //! a wrong command line among them, is 1; anything else is 0.
 
-use aril::cli;
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
+use aril::cli;
+
+/// The C library calls it: what Rust's own start adds (a guard page for the main thread's stack, handlers for its overflow, a look at three
+/// descriptors) takes longer than `aril state`.
+#[allow(unsafe_code)] // the name is what the C library looks for, and nothing else has it
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
     let (log, outcome) = cli::run(std::env::args_os().collect());
     match outcome {
         Ok(status) => {
             log.flush();
-            ExitCode::from(status)
+            status.into()
         }
         Err(error) => {
             log.error(&error);
-            ExitCode::FAILURE
+            1
         }
     }
 }

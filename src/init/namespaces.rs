@@ -1,7 +1,7 @@
 //! The container's first process, where it is not the one that the host started.
 
 use crate::report::Talk;
-use crate::sys::{self, Result};
+use crate::sys::{self, Result, call, fd};
 use linux_raw_sys::{general, prctl};
 use syscalls::Sysno;
 
@@ -19,4 +19,12 @@ pub(crate) fn fork(talk: &Talk, step: u32) -> Result<()> {
     sys::call(Sysno::setsid, [0; 6])?;
     // Goes on when the host has seen who this is; if the host is dead this process ends here.
     talk.answer().map(drop)
+}
+
+/// Joins the network namespace whose descriptor the host answers with.
+pub(crate) fn network(talk: &Talk, step: u32) -> Result<()> {
+    let namespace = talk.ask_for_file(step)?;
+    let joined = call(Sysno::setns, [fd(namespace), general::CLONE_NEWNET as usize, 0, 0, 0, 0]).map(drop);
+    sys::close(namespace);
+    joined
 }

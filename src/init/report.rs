@@ -74,6 +74,29 @@ impl Talk {
         self.answer()
     }
 
+    /// Has the host do the step; its answer is empty, and a descriptor beside it.
+    pub(crate) fn ask_for_file(&self, step: u32) -> Result<i32> {
+        self.send(Report { about: About::Ask, step, call: 0, value: 0, detail: 0 }, &[], -1)?;
+        let mut len = [0_u8; 4];
+        let piece = Piece { at: len.as_mut_ptr(), len: len.len() };
+        let mut control = Control { len: 0, level: 0, kind: 0, file: -1, padding: 0 };
+        let mut message = Message {
+            name: 0,
+            name_len: 0,
+            pieces: &raw const piece,
+            piece_count: 1,
+            control: (&raw mut control) as usize,
+            control_len: size_of::<Control>(),
+            flags: 0,
+        };
+        const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
+        match call(Sysno::recvmsg, [fd(self.socket), (&raw mut message) as usize, MSG_CMSG_CLOEXEC, 0, 0, 0])? {
+            0 => sys::exit(1),
+            n if n == len.len() && control.file >= 0 => Ok(control.file),
+            _ => Err(failure(Sysno::recvmsg, errno::EPROTO)),
+        }
+    }
+
     /// Reads an answer.
     pub(crate) fn answer(&self) -> Result<&'static [u8]> {
         let mut len = [0; 4];

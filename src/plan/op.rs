@@ -129,6 +129,9 @@ ops! {
     /// `prctl(PR_SET_DUMPABLE)`: an unprivileged host may write the id maps of a dumpable process only.
     5 Dumpable { on: bool }
 
+    /// Joins the network namespace that the host made meanwhile: making one takes longer than all others together.
+    6 Network {}
+
     // Mounts and files. Paths with a slot are resolved inside that slot's directory (openat2, RESOLVE_IN_ROOT).
     /// `mount_setattr(2)` of the propagation of the mount at a path of the current root.
     10 Propagation { path: &'a CStr, recursive: bool, /** `MS_SHARED`, …. */ kind: u64 }

@@ -4,6 +4,7 @@ use super::talk::{Heard, Label, answer, hear};
 use super::{image, open};
 use crate::cgroup::{Cgroup, Place};
 use crate::compile::Plan;
+use crate::config::Pointer;
 use crate::error::{Doing, Error, Result};
 use crate::sys::process::{Child, Spawn};
 use crate::sys::{self, Errno, socket};
@@ -20,13 +21,22 @@ pub struct Executor {
     pub talk: OwnedFd,
 }
 
+/// What the host answers: bytes, or a descriptor.
+#[derive(Debug)]
+pub enum Answer {
+    /// Mostly none.
+    Bytes(Vec<u8>),
+    /// With no bytes.
+    File(OwnedFd),
+}
+
 /// What the host does while the executor waits, by step.
 pub trait Attend {
     /// Does the step and gives the answer. `file` is what the executor sent with its question.
     ///
     /// # Errors
     /// The container cannot be: the executor is ended.
-    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>>;
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Answer>;
 }
 
 /// Starts the executor in its cgroup, and sends it the plan.
@@ -69,6 +79,21 @@ pub fn spawn(
     }
 }
 
+/// A new network namespace, made while the executor is at work. This process goes into it and comes back: a namespace is made by whoever is in it.
+///
+/// # Errors
+/// It cannot be made, or this process cannot come back.
+pub fn network() -> Result<OwnedFd> {
+    let attempt = || -> sys::Result<OwnedFd> {
+        let own = sys::process::network_namespace()?;
+        sys::process::unshare_network()?;
+        let new = sys::process::network_namespace();
+        sys::process::join_network(&own)?;
+        new
+    };
+    attempt().doing_at(&Pointer::to("/linux/namespaces"), || "cannot make the network namespace".to_owned())
+}
+
 /// Serves the executor until the container is created; the container's first process and the words of the last report are in it then.
 ///
 /// # Errors
@@ -83,10 +108,10 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
                 executor.process = Child { pid: value, pidfd };
                 answer(&executor.talk, &[])?;
             }
-            Heard::Report(report, file) => {
-                let bytes = host.attend(plan, report.step, &executor.process, file)?;
-                answer(&executor.talk, &bytes)?;
-            }
+            Heard::Report(report, file) => match host.attend(plan, report.step, &executor.process, file)? {
+                Answer::Bytes(bytes) => answer(&executor.talk, &bytes)?,
+                Answer::File(file) => socket::send(&executor.talk, &[0; 4], &[file.as_raw_fd()])?,
+            },
             Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
             Heard::Silence => return Err(dead(executor, "amid its plan")),
         }

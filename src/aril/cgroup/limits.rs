@@ -170,12 +170,27 @@ impl Cgroup {
     /// # Errors
     /// The value that could not be set, by its pointer, and why.
     pub fn apply(&self, limits: &Limits) -> Result<()> {
-        if let Some(devices) = &limits.devices {
-            match self.apply_devices(devices, limits.lenient) {
-                Err(error) if limits.lenient && matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS)) => {}
-                result => result.doing_at(&Pointer::to("/linux/resources/devices"), || "cannot set the device rules".to_owned())?,
-            }
+        self.apply_devices(limits)?;
+        self.apply_limits(limits)
+    }
+
+    /// Sets the device rules. They have to stand before anything of the user's runs, and need not before that.
+    ///
+    /// # Errors
+    /// As of [`Cgroup::apply`].
+    pub fn apply_devices(&self, limits: &Limits) -> Result<()> {
+        let Some(devices) = &limits.devices else { return Ok(()) };
+        match self.set_devices(devices, limits.lenient) {
+            Err(error) if limits.lenient && matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS)) => Ok(()),
+            result => result.doing_at(&Pointer::to("/linux/resources/devices"), || "cannot set the device rules".to_owned()),
         }
+    }
+
+    /// Sets the limits.
+    ///
+    /// # Errors
+    /// As of [`Cgroup::apply`].
+    pub fn apply_limits(&self, limits: &Limits) -> Result<()> {
         let mut again = Vec::new();
         for write in &limits.writes {
             match self.write(write) {
@@ -187,7 +202,7 @@ impl Cgroup {
         again.into_iter().try_for_each(|write| self.write(write))
     }
 
-    fn apply_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {
+    fn set_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {
         if let Some(member) = self.members.iter().find(|member| member.hierarchy.has("devices")) {
             return if member.fresh { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
         }

@@ -1,7 +1,7 @@
 //! Hooks: which are run by whom, and when.
 
-use super::Subject;
 use super::plan::{Plan, Strings, c_string};
+use super::{Subject, namespaces};
 use crate::config::{Invalid, Pointer, spec};
 use aril_plan::{Ask, Op};
 use std::ffi::CString;
@@ -85,6 +85,8 @@ fn one(hook: &spec::Hook, at: &Pointer) -> Result<Hook, Invalid> {
 
 /// The hooks that run before the process changes to its root.
 pub(crate) fn before_pivot(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
+    plan.part(&Pointer::to("/linux/namespaces"), "cannot join the network namespace");
+    namespaces::join_network(plan);
     let hooks = resolve(subject.request.spec.hooks().as_ref())?;
     if !hooks.runtime.is_empty() {
         plan.part(&Pointer::to("/hooks"), "cannot run the hooks");

@@ -1,6 +1,6 @@
 //! `linux.namespaces`: which the container makes, which it joins, and by which route its first process gets there.
 
-use super::plan::{Plan, Source};
+use super::plan::{Network, Plan, Source};
 use crate::config::{Invalid, Pointer, spec};
 use crate::host::Host;
 use aril_plan::{Ask, Op};
@@ -137,7 +137,8 @@ pub fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
 pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, migrates: bool, setgroups: bool) {
     let late = if migrates { namespaces.new & CGROUP } else { 0 };
     if !namespaces.stepwise() {
-        plan.namespaces = namespaces.new & !late;
+        plan.network = if namespaces.makes(NETWORK) { Network::Due } else { Network::None };
+        plan.namespaces = namespaces.new & !late & !NETWORK;
         unshare(plan, late);
         join(plan, namespaces.joined.iter());
         return;
@@ -158,6 +159,15 @@ pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, migrates: bo
     }
     plan.part(&Pointer::to("/linux/namespaces"), "cannot make the container's first process");
     plan.push(Op::Fork {});
+}
+
+/// Into the network namespace that the host makes meanwhile, where it does and that was not done yet. Needed before a sysfs is mounted, and
+/// before any hook.
+pub(crate) fn join_network(plan: &mut Plan) {
+    if plan.network == Network::Due {
+        plan.network = Network::Joined;
+        plan.push(Op::Network {});
+    }
 }
 
 fn unshare(plan: &mut Plan, kinds: u32) {

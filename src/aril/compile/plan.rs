@@ -55,11 +55,25 @@ pub struct Part {
     pub what: String,
 }
 
+/// Whether the host makes the network namespace while the executor is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Network {
+    /// It does not: there is none to make, or it belongs to the container's user namespace.
+    #[default]
+    None,
+    /// It does, and the steps so far do not join it.
+    Due,
+    /// It does.
+    Joined,
+}
+
 /// A compiled container.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// `CLONE_NEW*` of the executor's own `clone3(2)`.
     pub namespaces: u32,
+    /// The network namespace.
+    pub network: Network,
     /// What the host opens, with the part that each is for.
     pub sources: Vec<(usize, Source)>,
     /// The parts, in order.

@@ -2,11 +2,12 @@
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Status, delete, home, state_file};
-use crate::boot::spawn::{Attend, Executor, serve, spawn};
+use crate::boot::spawn::{Answer, Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps};
 use crate::cgroup::{Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
+use crate::compile::plan::Network;
 use crate::compile::{self, Plan, Request, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer};
 use crate::error::{Doing, Error, Result};
@@ -165,7 +166,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
     let store = Store::claim(global, &creation.id)?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
-    let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
+    let mut making = Making { creation, console, terminal: None, network: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
             let Making { terminal, record, .. } = making;
@@ -217,6 +218,7 @@ struct Making<'a> {
     creation: &'a Creation,
     console: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    network: Option<OwnedFd>,
     record: Record,
     prepared: &'a mut Prepared,
 }
@@ -226,7 +228,7 @@ impl Making<'_> {
     fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         let cgroup = Cgroup::create(&mut self.prepared.place)?;
-        cgroup.apply(&self.prepared.limits)?;
+        cgroup.apply_limits(&self.prepared.limits)?;
         let gate = match mode {
             Mode::Create => Some(sys::socket::bind_at(store.dir(), GATE)?),
             Mode::Detached | Mode::Foreground => None,
@@ -239,7 +241,7 @@ impl Making<'_> {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = serve(&mut executor, &plan, self);
+        let served = self.meanwhile(&plan, &cgroup).and_then(|()| serve(&mut executor, &plan, self));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record; without its socket it would end by itself.
             let _ = sys::process::pidfd_send_signal(&executor.process.pidfd, libc::SIGKILL);
@@ -248,6 +250,14 @@ impl Making<'_> {
         }
         self.commit(store, &plan, &executor)?;
         Ok(executor)
+    }
+
+    /// What need not stand before the executor begins, but before anything of the user's runs: the host does it while the executor mounts.
+    fn meanwhile(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+        if plan.network != Network::None {
+            self.network = Some(network()?);
+        }
+        cgroup.apply_devices(&self.prepared.limits)
     }
 
     /// The container is created: says so in the record, and to whoever wants to know the pid.
@@ -265,27 +275,27 @@ impl Making<'_> {
 }
 
 impl Attend for Making<'_> {
-    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Answer> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;
         let spec = &self.prepared.loaded.spec;
+        let done = |()| Answer::Bytes(Vec::new());
         let state = || self.record.hook_state(&self.creation.id, Status::Creating, executor.pid);
         match op {
-            Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(|()| Vec::new()),
-            Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(|()| Vec::new()),
-            Op::Ask { what: Ask::RuntimeHooks } => {
-                hooks::run_all(&self.prepared.hooks.runtime, &state(), &self.prepared.bundle).map(|()| Vec::new())
-            }
+            Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
+            Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
+            Op::Ask { what: Ask::RuntimeHooks } => hooks::run_all(&self.prepared.hooks.runtime, &state(), &self.prepared.bundle).map(done),
             Op::Ask { what: Ask::Rlimits } => {
                 for limit in spec.process().as_ref().map(limits_from_outside).transpose()?.unwrap_or_default() {
                     let value = limit.value;
                     let set = sys::process::prlimit(executor.pid, value.resource, value.soft, value.hard);
                     set.doing_at(&limit.at, || format!("cannot set the limit to {} (soft) and {} (hard)", value.soft, value.hard))?;
                 }
-                Ok(Vec::new())
+                Ok(done(()))
             }
-            Op::Hook { .. } => Ok(state().into_bytes()),
-            Op::Home { uid } => Ok(home::home(file, uid)),
+            Op::Hook { .. } => Ok(Answer::Bytes(state().into_bytes())),
+            Op::Network {} => self.network.take().map(Answer::File).ok_or_else(nobody),
+            Op::Home { uid } => Ok(Answer::Bytes(home::home(file, uid))),
             Op::Console { .. } => {
                 let master = file.ok_or_else(nobody)?;
                 match self.console.take() {
@@ -294,7 +304,7 @@ impl Attend for Making<'_> {
                         .doing(|| "cannot send the terminal to the console socket".to_owned())?,
                     None => self.terminal = Some(master),
                 }
-                Ok(Vec::new())
+                Ok(done(()))
             }
             _ => Err(nobody()),
         }

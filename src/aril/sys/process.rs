@@ -249,6 +249,30 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { name, state, start })
 }
 
+/// This process's network namespace.
+///
+/// # Errors
+/// The errno of `open(2)`.
+pub fn network_namespace() -> Result<OwnedFd> {
+    super::fs::open(Path::new("/proc/self/ns/net"), nix::fcntl::OFlag::O_RDONLY, 0)
+}
+
+/// Puts this process into a new network namespace.
+///
+/// # Errors
+/// The errno of `unshare(2)`.
+pub fn unshare_network() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| Error::bare("unshare CLONE_NEWNET", e))
+}
+
+/// Puts this process into a network namespace.
+///
+/// # Errors
+/// The errno of `setns(2)`.
+pub fn join_network(namespace: impl AsFd) -> Result<()> {
+    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| Error::bare("setns CLONE_NEWNET", e))
+}
+
 /// The id of this boot of the kernel.
 ///
 /// # Errors

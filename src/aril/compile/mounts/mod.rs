@@ -5,7 +5,7 @@ pub mod options;
 
 use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
 use super::plan::{Plan, Source, Strings, c_string};
-use super::{Subject, rootfs};
+use super::{Subject, namespaces, rootfs};
 use crate::config::{Invalid, Pointer, spec};
 use crate::sys::mount::{Change, attr};
 use aril_plan::{Kind, Op, Slot};
@@ -28,6 +28,9 @@ pub(crate) fn mount_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> R
     for (i, mount) in subject.request.spec.mounts().iter().flatten().enumerate() {
         let mount = read(mount, Pointer::to("/mounts").of(i))?;
         plan.part(&mount.at, format!("cannot mount {}", mount.destination.to_string_lossy()));
+        if mount.kind == "sysfs" {
+            namespaces::join_network(plan);
+        }
         one(plan, subject, root, &mount)?;
     }
     Ok(())

@@ -15,6 +15,8 @@ pub mod process;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+#[cfg(test)]
+mod tests;
 pub mod unsupported;
 pub mod uts;
 

@@ -348,7 +348,7 @@ fn nothing_on_standard_output(t: &Case) {
 
 fn a_full_state_root_is_refused(t: &Case) {
     let full = t.tmpfs("full", rustix::mount::MountPropagationFlags::PRIVATE);
-    rustix::mount::mount_remount(&full, rustix::mount::MountFlags::empty(), "size=4k").unwrap();
+    rustix::mount::mount_remount(&full, rustix::mount::MountFlags::empty(), "size=4k,mode=700").unwrap();
     write(full.join("fill"), "x".repeat(4096));
     let b = t.bundle();
     let output = t.create_call(&[], &b).globals(["--root", full.to_str().unwrap()]).run();
@@ -360,7 +360,7 @@ fn a_full_state_root_is_refused(t: &Case) {
 
 fn a_readonly_state_root_is_refused(t: &Case) {
     let dir = t.tmpfs("readonly", rustix::mount::MountPropagationFlags::PRIVATE);
-    rustix::mount::mount_remount(&dir, rustix::mount::MountFlags::RDONLY, "").unwrap();
+    rustix::mount::mount_remount(&dir, rustix::mount::MountFlags::RDONLY, "mode=700").unwrap();
     let b = t.bundle();
     let output = t.create_call(&[], &b).globals(["--root", dir.to_str().unwrap()]).run();
     assert_has(&output.refused().to_lowercase(), "read-only file system");

@@ -43,7 +43,6 @@ pub const TESTS: &[Test] = suite![
     kill_defaults_to_term,
     kill_of_a_stopped_container_is_refused,
     kill_of_a_missing_container_is_refused,
-    kill_delivers_the_signal,
     a_signal_reaches_init_alone,
     valid_ids_are_taken,
     invalid_ids_are_refused,
@@ -332,19 +331,6 @@ fn kill_of_a_stopped_container_is_refused(t: &Case) {
 
 fn kill_of_a_missing_container_is_refused(t: &Case) {
     assert_has(t.rt(&["kill", "nobody", "KILL"]).run().refused(), "does not exist");
-}
-
-fn kill_delivers_the_signal(t: &Case) {
-    for (signal, number) in [("HUP", 1), ("SIGUSR1", 10), ("usr2", 12), ("15", 15), ("2", 2), ("WINCH", 28)] {
-        let (b, out) = (t.bundle(), t.path(&format!("out{number}")));
-        b.args(&["probe", "sigtest"]);
-        let c = Container::of(t, &b);
-        let mut run = t.run_call(&[], &b).spawn(Stdio::null(), fs::File::create(&out).unwrap().into(), Stdio::null());
-        eventually("the probe waits", || read(&out).contains("ready").then_some(()));
-        c.kill(signal);
-        runtime::wait(&mut run, PATIENCE).expect("run ends");
-        assert_has(&read(&out), &format!("got {number}\n"));
-    }
 }
 
 fn a_signal_reaches_init_alone(t: &Case) {

@@ -54,7 +54,7 @@ pub const TESTS: &[Test] = suite![
     device_over_a_link_of_the_image,
     the_environment_of_the_runtime_is_not_readable,
     the_container_cannot_see_the_state_root,
-    descriptors_of_the_runtime_are_closed_in_created,
+    directories_of_the_host_are_closed_in_created,
     stdin_that_is_the_hosts_null_device_keeps_its_owner,
     stdin_that_is_a_file_keeps_its_owner,
     sysctl_that_writes_elsewhere_is_refused,
@@ -605,16 +605,18 @@ fn the_container_cannot_see_the_state_root(t: &Case) {
     assert!(out.ends_with("0\n"), "{out}");
 }
 
-fn descriptors_of_the_runtime_are_closed_in_created(t: &Case) {
-    // No directory and nothing of the host's tree may be held by what waits.
+fn directories_of_the_host_are_closed_in_created(t: &Case) {
+    // What waits may hold directories of the container's own mounts, and none of the host's.
     let b = t.bundle();
     let c = t.create(&b);
-    for entry in fs::read_dir(format!("/proc/{}/fd", c.pid())).unwrap().flatten() {
+    let pid = c.pid();
+    let info = read(format!("/proc/{pid}/mountinfo"));
+    let own: Vec<_> = info.lines().filter_map(|line| line.split(' ').next()).collect();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
         let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
-        let to = fs::read_link(entry.path()).unwrap_or_default();
-        if number > 2 {
-            let meta = fs::metadata(entry.path());
-            assert!(!meta.is_ok_and(|m| m.is_dir()), "descriptor {number} is the directory {}", to.display());
+        if number > 2 && fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
+            let fdinfo = read(format!("/proc/{pid}/fdinfo/{number}"));
+            assert!(own.contains(&field(&fdinfo, "mnt_id")), "descriptor {number} is {}", fs::read_link(entry.path()).unwrap().display());
         }
     }
 }

@@ -21,7 +21,6 @@ pub fn find(environment: &Environment, dir: &Path, cgroup: &str) -> Vec<String> 
             }
             return left;
         }
-        // The parent of the case's cgroups is the harness's to remove, if the runtime did not.
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -31,15 +30,20 @@ fn look(environment: &Environment, dir: &Path, cgroup: &str) -> Vec<String> {
     for entry in fs::read_dir(dir.join("state")).into_iter().flatten().flatten() {
         left.push(format!("state {}", entry.file_name().display()));
     }
+    let mut cgroups = Vec::new();
     for path in environment.cgroups(cgroup) {
         for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                left.push(format!("cgroup {}", entry.path().display()));
+                cgroups.push(entry.path().display().to_string());
             }
         }
-        if fs::remove_dir(&path).is_err() && super::present(&path) {
-            left.push(format!("cgroup {}", path.display()));
+        // The parent of the case's cgroups is no runtime's to remove.
+        if fs::remove_dir(&path).is_err() && super::present(&path) && cgroups.is_empty() {
+            cgroups.push(path.display().to_string());
         }
+    }
+    if let Some(first) = cgroups.first() {
+        left.push(format!("cgroup {first} ({} in all hierarchies)", cgroups.len()));
     }
     let mine = format!("{}/", dir.display());
     for line in super::read("/proc/self/mountinfo").lines().filter(|line| line.contains(&mine)) {

@@ -45,7 +45,13 @@ fn pty(rows: u16, columns: u16) -> Pty {
 impl Pty {
     fn open(&self) -> File {
         // O_NOCTTY, lest it become the terminal of the test itself.
-        rustix::fs::open(&self.slave, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).unwrap().into()
+        rustix::fs::open(
+            &self.slave,
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap()
+        .into()
     }
 
     fn run(&self, t: &Case, b: &Bundle) -> Child {

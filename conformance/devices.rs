@@ -64,7 +64,7 @@ fn default_links(t: &Case) {
 fn default_devices_work(t: &Case) {
     let out = t.sh(
         "echo x > /dev/null && head -c 3 /dev/zero | od -An -tx1; head -c 5 /dev/urandom | wc -c; head -c 5 /dev/random | wc -c; \
-         echo x > /dev/full 2>&1; echo a | cat /dev/stdin > /dev/stdout",
+         echo x > /dev/full 2>&1; echo a | cat /dev/stdin >> /dev/stdout",
         |_| (),
     );
     assert_has(&out, " 00 00 00\n5\n5\n");

@@ -66,7 +66,9 @@ fn each_set_is_set_by_itself(t: &Case) {
     let got = sets(
         t,
         json!({"bounding": ["CAP_CHOWN", "CAP_KILL"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"], "effective": [], "ambient": []}),
-        |b| drop(b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}))),
+        |b| {
+            b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+        },
     );
     assert_sets(&got, [KILL, 0, 0, CHOWN | KILL, 0]);
 }
@@ -117,9 +119,13 @@ fn another_user_keeps_the_bounding_set_alone(t: &Case) {
 fn another_user_with_permitted_and_effective(t: &Case) {
     // At the exec the kernel clears what is not ambient, for a user that is not root.
     let caps = json!(["CAP_KILL", "CAP_CHOWN"]);
-    let got = sets(t, json!({"bounding": caps, "effective": caps, "permitted": caps, "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"]}), |b| {
-        b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
-    });
+    let got = sets(
+        t,
+        json!({"bounding": caps, "effective": caps, "permitted": caps, "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"]}),
+        |b| {
+            b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+        },
+    );
     assert_sets(&got, [KILL, KILL, KILL, KILL | CHOWN, KILL]);
 }
 
@@ -156,11 +162,47 @@ fn a_capability_that_cannot_be_granted_is_left_out(t: &Case) {
 
 fn names_of_every_capability_are_known(t: &Case) {
     let names = [
-        "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
-        "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT",
-        "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE",
-        "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ",
-        "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+        "SETPCAP",
+        "LINUX_IMMUTABLE",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_ADMIN",
+        "NET_RAW",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "SYS_MODULE",
+        "SYS_RAWIO",
+        "SYS_CHROOT",
+        "SYS_PTRACE",
+        "SYS_PACCT",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_NICE",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "MKNOD",
+        "LEASE",
+        "AUDIT_WRITE",
+        "AUDIT_CONTROL",
+        "SETFCAP",
+        "MAC_OVERRIDE",
+        "MAC_ADMIN",
+        "SYSLOG",
+        "WAKE_ALARM",
+        "BLOCK_SUSPEND",
+        "AUDIT_READ",
+        "PERFMON",
+        "BPF",
+        "CHECKPOINT_RESTORE",
     ];
     let status = read("/proc/self/status");
     let here = u64::from_str_radix(field(&status, "CapPrm"), 16).unwrap();

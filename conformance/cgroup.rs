@@ -309,7 +309,8 @@ fn cpuset(t: &Case) {
 
 fn limits_of_an_absent_controller_are_refused(t: &Case) {
     let has = read("/sys/fs/cgroup/cgroup.controllers");
-    let (controller, resources) = if has.contains("pids") { ("net_cls", json!({"network": {"classID": 5}})) } else { ("pids", json!({"pids": {"limit": 5}})) };
+    let (controller, resources) =
+        if has.contains("pids") { ("net_cls", json!({"network": {"classID": 5}})) } else { ("pids", json!({"pids": {"limit": 5}})) };
     let b = t.bundle();
     b.edit(|c| {
         for (key, value) in resources.as_object().unwrap() {
@@ -368,7 +369,8 @@ fn cgroup_mount_of_type_cgroup2(t: &Case) {
 fn the_memory_of_a_container_waiting_is_small(t: &Case) {
     let c = t.create(&t.bundle());
     let smaps = read(format!("/proc/{}/smaps_rollup", c.pid()));
-    let kilobytes: u64 = ["Private_Clean", "Private_Dirty"].iter().map(|key| field(&smaps, key).split(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    let kilobytes: u64 =
+        ["Private_Clean", "Private_Dirty"].iter().map(|key| field(&smaps, key).split(' ').next().unwrap().parse::<u64>().unwrap()).sum();
     assert!(kilobytes <= 300, "{kilobytes} kB private");
 }
 

@@ -99,7 +99,16 @@ fn help_of_the_program(t: &Case) {
 }
 
 fn help_of_each_command(t: &Case) {
-    for (command, option) in [("create", "--bundle"), ("run", "--detach"), ("kill", "--all"), ("delete", "--force"), ("list", "--format"), ("start", ""), ("state", ""), ("spec", "--rootless")] {
+    for (command, option) in [
+        ("create", "--bundle"),
+        ("run", "--detach"),
+        ("kill", "--all"),
+        ("delete", "--force"),
+        ("list", "--format"),
+        ("start", ""),
+        ("state", ""),
+        ("spec", "--rootless"),
+    ] {
         let output = t.rt(&[command, "--help"]).without_root().run();
         assert_has(output.ok(), option.trim_start_matches('-'));
     }
@@ -145,7 +154,8 @@ fn root_may_be_joined_with_equals(t: &Case) {
 
 fn root_may_be_repeated(t: &Case) {
     let c = t.create(&t.bundle());
-    let output = t.rt(&["list", "-q"]).without_root().globals(["--root", "/no/such/root", "--root", t.state_root().to_str().unwrap()]).run();
+    let output =
+        t.rt(&["list", "-q"]).without_root().globals(["--root", "/no/such/root", "--root", t.state_root().to_str().unwrap()]).run();
     assert_eq!(output.ok().trim(), c.id, "the last one holds");
 }
 
@@ -188,7 +198,11 @@ fn conmons_order_of_options(t: &Case) {
     let root = format!("--root={}", t.state_root().display());
     let log = t.path("oci-log");
     let words = ["create", "--bundle", b.dir().to_str().unwrap(), "--pid-file", t.path("pid").to_str().unwrap(), b.id()].map(str::to_owned);
-    t.rt(&words.each_ref().map(String::as_str)).without_root().globals(["--log-format=json", "--log", log.to_str().unwrap(), &root]).run().ok();
+    t.rt(&words.each_ref().map(String::as_str))
+        .without_root()
+        .globals(["--log-format=json", "--log", log.to_str().unwrap(), &root])
+        .run()
+        .ok();
     assert_eq!(c.status(), "created");
 }
 
@@ -235,7 +249,9 @@ fn sent(t: &Case, spelling: &str) -> String {
 }
 
 fn signals_by_every_name(t: &Case) {
-    for (spelling, number) in [("TERM", 15), ("SIGTERM", 15), ("term", 15), ("sigterm", 15), ("SigUsr1", 10), ("ABRT", 6), ("IO", 29), ("SIGCHLD", 17)] {
+    for (spelling, number) in
+        [("TERM", 15), ("SIGTERM", 15), ("term", 15), ("sigterm", 15), ("SigUsr1", 10), ("ABRT", 6), ("IO", 29), ("SIGCHLD", 17)]
+    {
         assert_eq!(sent(t, spelling), format!("got {number}"), "{spelling}");
     }
 }

@@ -47,7 +47,9 @@ fn with_console<'a>(t: &'a Case, b: &Bundle, verb: &[&str]) -> (Container<'a>, s
     let console = socket::Console::listen(&t.path("console.sock"));
     b.edit(|c| c["process"]["terminal"] = json!(true));
     let c = Container::of(t, b);
-    let words = [&[verb[0], "--bundle", b.dir().to_str().unwrap(), "--console-socket", console.path.to_str().unwrap()], &verb[1..], &[b.id()]].concat();
+    let words =
+        [&[verb[0], "--bundle", b.dir().to_str().unwrap(), "--console-socket", console.path.to_str().unwrap()], &verb[1..], &[b.id()]]
+            .concat();
     t.rt(&words).run().ok();
     let (mut message, rest) = console.receive();
     assert_eq!((message.fds.len(), rest), (1, 0), "one descriptor in one message");
@@ -195,7 +197,11 @@ fn standard_streams_are_handed_on_as_they_are(t: &Case) {
     b.args(&["probe", "fds"]);
     let c = Container::of(t, &b);
     let (mine, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut create = t.create_call(&[], &b).spawn(Stdio::from(std::os::fd::OwnedFd::from(theirs)), fs::File::create(&out).unwrap().into(), Stdio::null());
+    let mut create = t.create_call(&[], &b).spawn(
+        Stdio::from(std::os::fd::OwnedFd::from(theirs)),
+        fs::File::create(&out).unwrap().into(),
+        Stdio::null(),
+    );
     assert!(runtime::wait(&mut create, PATIENCE).expect("create ends").success());
     c.start().wait_for("stopped");
     drop(mine);

@@ -64,7 +64,7 @@ fn default_links(t: &Case) {
 fn default_devices_work(t: &Case) {
     let out = t.sh(
         "echo x > /dev/null && head -c 3 /dev/zero | od -An -tx1; head -c 5 /dev/urandom | wc -c; head -c 5 /dev/random | wc -c; \
-         echo x > /dev/full 2>&1; echo a | cat /dev/stdin > /dev/stdout",
+         echo x > /dev/full 2>&1; echo a | cat /dev/stdin >> /dev/stdout",
         |_| (),
     );
     assert_has(&out, " 00 00 00\n5\n5\n");
@@ -72,11 +72,17 @@ fn default_devices_work(t: &Case) {
 }
 
 fn device(t: &Case, device: Value, script: &str) -> String {
-    t.sh(script, |b| drop(b.edit(|c| c["linux"]["devices"] = json!([device]))))
+    t.sh(script, |b| {
+        b.edit(|c| c["linux"]["devices"] = json!([device]));
+    })
 }
 
 fn a_character_device(t: &Case) {
-    let out = device(t, json!({"path": "/dev/kmsg2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o640, "uid": 0, "gid": 0}), "probe rdev /dev/kmsg2");
+    let out = device(
+        t,
+        json!({"path": "/dev/kmsg2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o640, "uid": 0, "gid": 0}),
+        "probe rdev /dev/kmsg2",
+    );
     assert_eq!(out, "c 1:11 640 0:0\n");
 }
 
@@ -96,7 +102,11 @@ fn an_unbuffered_device(t: &Case) {
 }
 
 fn mode_and_owner(t: &Case) {
-    let out = device(t, json!({"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o123, "uid": 12, "gid": 34}), "probe rdev /dev/x");
+    let out = device(
+        t,
+        json!({"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o123, "uid": 12, "gid": 34}),
+        "probe rdev /dev/x",
+    );
     assert_eq!(out, "c 1:3 123 12:34\n");
 }
 
@@ -118,12 +128,17 @@ fn a_device_outside_of_dev(t: &Case) {
 }
 
 fn a_device_in_a_new_directory(t: &Case) {
-    let out = device(t, json!({"path": "/dev/a/b/c", "type": "c", "major": 1, "minor": 3}), "stat -c %a /dev/a; test -c /dev/a/b/c && echo made");
+    let out =
+        device(t, json!({"path": "/dev/a/b/c", "type": "c", "major": 1, "minor": 3}), "stat -c %a /dev/a; test -c /dev/a/b/c && echo made");
     assert_eq!(out, "755\nmade\n");
 }
 
 fn a_default_device_named_again(t: &Case) {
-    let out = device(t, json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}), "probe rdev /dev/null");
+    let out = device(
+        t,
+        json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}),
+        "probe rdev /dev/null",
+    );
     assert_eq!(out, "c 1:3 666 0:0\n");
 }
 
@@ -164,7 +179,8 @@ fn a_path_through_a_symbolic_link_stays_inside(t: &Case) {
 /// Makes character nodes (`MAJOR-MINOR`) and tries to open each: `allowed` or `refused`. They have no driver, so that an open that the rules allow
 /// finds no device, whatever the machine has.
 fn open(t: &Case, rules: Value, nodes: &str, flags: &str) -> String {
-    let script = format!("for n in {nodes}; do mknod -m 666 /dev/n-$n c ${{n%-*}} ${{n#*-}} 2>&1 && probe open /dev/n-$n {flags}; done; true");
+    let script =
+        format!("for n in {nodes}; do mknod -m 666 /dev/n-$n c ${{n%-*}} ${{n#*-}} 2>&1 && probe open /dev/n-$n {flags}; done; true");
     let out = t.sh(&script, |b| {
         caps(b, &["CAP_MKNOD", "CAP_DAC_OVERRIDE"]);
         b.edit(|c| c["linux"]["resources"]["devices"] = rules);
@@ -188,7 +204,9 @@ fn the_default_rules_deny_the_rest(t: &Case) {
 }
 
 fn mknod_is_allowed_and_opening_is_not(t: &Case) {
-    let out = t.sh("mknod /dev/b b 7 99 && mknod /dev/c c 99 99 && echo made; probe open /dev/b r; probe open /dev/c r", |b| caps(b, &["CAP_MKNOD"]));
+    let out = t.sh("mknod /dev/b b 7 99 && mknod /dev/c c 99 99 && echo made; probe open /dev/b r; probe open /dev/c r", |b| {
+        caps(b, &["CAP_MKNOD"])
+    });
     assert_eq!(out, format!("made\n{REFUSED}{REFUSED}"));
 }
 
@@ -300,13 +318,15 @@ fn dev_without_a_mount(t: &Case) {
 
 fn dev_bound_from_the_host(t: &Case) {
     // As with --privileged and -v /dev:/dev: what stands there is used, and nothing of the host's is replaced.
-    let before = fs::metadata("/dev/null").map(|m| (std::os::unix::fs::MetadataExt::ino(&m), std::os::unix::fs::MetadataExt::mode(&m))).unwrap();
+    let before =
+        fs::metadata("/dev/null").map(|m| (std::os::unix::fs::MetadataExt::ino(&m), std::os::unix::fs::MetadataExt::mode(&m))).unwrap();
     let b = t.bundle_sh("probe open /dev/null w");
     for at in ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"] {
         b.unmount(at);
     }
     b.bind(std::path::Path::new("/dev"), "/dev", &["rbind", "rslave"]);
     assert_eq!(t.run(&b).ok(), "ok\n");
-    let after = fs::metadata("/dev/null").map(|m| (std::os::unix::fs::MetadataExt::ino(&m), std::os::unix::fs::MetadataExt::mode(&m))).unwrap();
+    let after =
+        fs::metadata("/dev/null").map(|m| (std::os::unix::fs::MetadataExt::ino(&m), std::os::unix::fs::MetadataExt::mode(&m))).unwrap();
     assert_eq!(after, before);
 }

@@ -304,7 +304,9 @@ fn create_after_a_failure_in_each_step(t: &Case) {
     // Each fails at another step of a start; the same id and cgroup must be free after it.
     for change in [
         (|c: &mut Value| c["root"]["path"] = json!("absent")) as fn(&mut Value),
-        |c| c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/x", "type": "bind", "source": "/absent", "options": ["bind"]})),
+        |c| {
+            c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/x", "type": "bind", "source": "/absent", "options": ["bind"]}))
+        },
         |c| c["linux"]["namespaces"][1]["path"] = json!("/absent"),
         |c| c["linux"]["sysctl"] = json!({"net.absent": "1"}),
         |c| c["process"]["args"] = json!(["/absent"]),
@@ -389,7 +391,8 @@ fn a_killed_create_leaves_what_delete_force_removes(t: &Case) {
     for delay in [500, 1000, 2000, 3000, 5000, 8000] {
         let b = t.bundle();
         let c = Container::of(t, &b);
-        let mut create = t.create_call(&[], &b).spawn(std::process::Stdio::null(), std::process::Stdio::null(), std::process::Stdio::null());
+        let mut create =
+            t.create_call(&[], &b).spawn(std::process::Stdio::null(), std::process::Stdio::null(), std::process::Stdio::null());
         std::thread::sleep(std::time::Duration::from_micros(delay));
         let _ = create.kill();
         let _ = create.wait();

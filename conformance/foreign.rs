@@ -82,7 +82,8 @@ fn untouched(t: &Case, ids: &[&str], check: impl FnOnce()) {
 
 fn listed(t: &Case, id: &str, owner: &str) {
     let table = t.rt(&["list"]).run();
-    let line = table.ok().lines().find(|line| line.starts_with(&format!("{id} "))).unwrap_or_else(|| panic!("no {id} in:\n{}", table.stdout));
+    let line =
+        table.ok().lines().find(|line| line.starts_with(&format!("{id} "))).unwrap_or_else(|| panic!("no {id} in:\n{}", table.stdout));
     assert_has(line, owner);
     let list = t.rt(&["list", "--format", "json"]).run().json();
     let entry = list.as_array().unwrap().iter().find(|e| e["id"] == id).unwrap_or_else(|| panic!("no {id} in {list}")).to_string();

@@ -184,12 +184,21 @@ fn the_state_is_on_standard_input(t: &Case) {
 fn the_status_in_the_state_is_right(t: &Case) {
     let (states, ..) = states(t, |_| ());
     let found: Vec<_> = states.iter().map(|(when, state)| format!("{when} {}", state["status"].as_str().unwrap_or("none"))).collect();
-    let want = ["prestart creating", "createRuntime creating", "createContainer creating", "startContainer created", "poststart running", "poststop stopped"];
+    let want = [
+        "prestart creating",
+        "createRuntime creating",
+        "createContainer creating",
+        "startContainer created",
+        "poststart running",
+        "poststop stopped",
+    ];
     assert_eq!(found, want);
 }
 
 fn the_state_has_annotations_and_bundle(t: &Case) {
-    let (states, _, b) = states(t, |b| drop(b.edit(|c| c["annotations"] = json!({"org.example": "value"}))));
+    let (states, _, b) = states(t, |b| {
+        b.edit(|c| c["annotations"] = json!({"org.example": "value"}));
+    });
     for (when, state) in states {
         assert_eq!(state["annotations"]["org.example"], "value", "{when}: {state}");
         assert_eq!(state["bundle"], b.dir().display().to_string(), "{when}: {state}");
@@ -215,7 +224,8 @@ fn environments(t: &Case, env: Option<Value>) -> Vec<(String, String)> {
     b.edit(|c| c["process"]["env"] = json!(["PATH=/bin", "LD_PRELOAD=/evil.so", "OF_THE_PROCESS=1"]));
     for when in HOST {
         // A shell would add to it.
-        let mut hook = json!({"path": "/bin/dd", "args": ["dd", "if=/proc/self/environ", format!("of={}/{when}", dir.display()), "status=none"]});
+        let mut hook =
+            json!({"path": "/bin/dd", "args": ["dd", "if=/proc/self/environ", format!("of={}/{when}", dir.display()), "status=none"]});
         if let Some(env) = &env {
             hook["env"] = env.clone();
         }
@@ -243,7 +253,10 @@ fn the_environment_is_empty_when_absent(t: &Case) {
 fn the_process_environment_does_not_reach_hooks_of_the_runtime(t: &Case) {
     for env in [None, Some(json!([])), Some(json!(["A=1"]))] {
         for (when, text) in environments(t, env) {
-            assert!(!text.contains("LD_PRELOAD") && !text.contains("OF_THE_PROCESS") && !text.contains("OF_THE_CALLER"), "{when} found one of them");
+            assert!(
+                !text.contains("LD_PRELOAD") && !text.contains("OF_THE_PROCESS") && !text.contains("OF_THE_CALLER"),
+                "{when} found one of them"
+            );
         }
     }
 }
@@ -464,7 +477,15 @@ fn create_runtime_sees_the_host_tree(t: &Case) {
     for when in ["prestart", "createRuntime"] {
         let b = t.bundle_sh("exit 0");
         let path = log(t, &b);
-        b.hook_sh(when, &format!("test -e {} && test -e {} && echo host > {}", b.dir().join("config.json").display(), b.root("/bin/busybox").display(), path.display()));
+        b.hook_sh(
+            when,
+            &format!(
+                "test -e {} && test -e {} && echo host > {}",
+                b.dir().join("config.json").display(),
+                b.root("/bin/busybox").display(),
+                path.display()
+            ),
+        );
         t.run(&b).ok();
         assert_eq!(read(&path), "host\n", "{when}");
     }
@@ -528,7 +549,8 @@ fn create_container_mounts_are_seen_by_the_process(t: &Case) {
 fn start_container_sees_the_container(t: &Case) {
     let b = t.bundle_sh("exit 0");
     let path = log(t, &b);
-    let script = "exec > /log/log; hostname; ls /bin/probe; ls / | grep -c -e work -e boot; cat /proc/self/mountinfo | cut -d ' ' -f 5 | head -1";
+    let script =
+        "exec > /log/log; hostname; ls /bin/probe; ls / | grep -c -e work -e boot; cat /proc/self/mountinfo | cut -d ' ' -f 5 | head -1";
     b.hook("startContainer", json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}));
     t.run(&b).ok();
     assert_eq!(read(&path), "conformance\n/bin/probe\n0\n/\n");

@@ -15,22 +15,33 @@ pub const TESTS: &[Test] = suite![
 ];
 
 fn hostname_is_set(t: &Case) {
-    assert_eq!(t.sh("hostname", |b| drop(b.edit(|c| c["hostname"] = json!("some-name.example")))), "some-name.example\n");
+    assert_eq!(
+        t.sh("hostname", |b| {
+            b.edit(|c| c["hostname"] = json!("some-name.example"));
+        }),
+        "some-name.example\n"
+    );
 }
 
 fn hostname_absent_is_inherited(t: &Case) {
-    let out = t.sh("cat /proc/sys/kernel/hostname", |b| drop(b.edit(|c| drop(c.as_object_mut().unwrap().remove("hostname")))));
+    let out = t.sh("cat /proc/sys/kernel/hostname", |b| {
+        b.edit(|c| drop(c.as_object_mut().unwrap().remove("hostname")));
+    });
     assert_eq!(out, read("/proc/sys/kernel/hostname"));
 }
 
 fn hostname_of_the_host_is_untouched(t: &Case) {
     let before = read("/proc/sys/kernel/hostname");
-    t.sh("hostname", |b| drop(b.edit(|c| c["hostname"] = json!("other"))));
+    t.sh("hostname", |b| {
+        b.edit(|c| c["hostname"] = json!("other"));
+    });
     assert_eq!(read("/proc/sys/kernel/hostname"), before);
 }
 
 fn domainname_is_set(t: &Case) {
-    let out = t.sh("cat /proc/sys/kernel/domainname", |b| drop(b.edit(|c| c["domainname"] = json!("domain.example"))));
+    let out = t.sh("cat /proc/sys/kernel/domainname", |b| {
+        b.edit(|c| c["domainname"] = json!("domain.example"));
+    });
     assert_eq!(out, "domain.example\n");
 }
 
@@ -53,7 +64,13 @@ fn domainname_without_a_uts_namespace_is_refused(t: &Case) {
 
 fn hostname_of_64_characters_is_taken(t: &Case) {
     let name = "x".repeat(64);
-    assert_eq!(t.sh("cat /proc/sys/kernel/hostname", |b| drop(b.edit(|c| c["hostname"] = json!(name)))).trim(), name);
+    assert_eq!(
+        t.sh("cat /proc/sys/kernel/hostname", |b| {
+            b.edit(|c| c["hostname"] = json!(name));
+        })
+        .trim(),
+        name
+    );
 }
 
 fn hostname_of_65_characters_is_refused(t: &Case) {
@@ -63,5 +80,10 @@ fn hostname_of_65_characters_is_refused(t: &Case) {
 }
 
 fn hostname_is_set_in_a_user_namespace(t: &Case) {
-    assert_eq!(t.sh("hostname", |b| drop(b.userns(100_000, 65536))), "conformance\n");
+    assert_eq!(
+        t.sh("hostname", |b| {
+            b.userns(100_000, 65536);
+        }),
+        "conformance\n"
+    );
 }

@@ -423,7 +423,8 @@ fn a_container_outlives_the_runtime(t: &Case) {
 fn the_root_file_system_is_left_as_it_was(t: &Case) {
     let b = t.bundle_sh("exit 0");
     let list = || {
-        let mut names: Vec<_> = fs::read_dir(b.root("/dev")).unwrap().chain(fs::read_dir(b.root("/etc")).unwrap()).map(|e| e.unwrap().path()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(b.root("/dev")).unwrap().chain(fs::read_dir(b.root("/etc")).unwrap()).map(|e| e.unwrap().path()).collect();
         names.sort();
         names
     };

@@ -102,7 +102,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
-    let all: Vec<(String, Test)> = all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();
+    let all: Vec<(String, Test)> =
+        all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();
     if let Some(unknown) = differences.keys().find(|name| parts.is_empty() && !all.iter().any(|(test, _)| test == *name)) {
         return Err(format!("expected/{file}: there is no test {unknown}"));
     }
@@ -122,16 +123,16 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     for (number, (name, test)) in all.into_iter().enumerate() {
         let skipped = skips.contains_key(&name);
         let (session, differing) = (Arc::clone(&session), Arc::clone(&differing));
-        let reason = differences.get(&name).map(|d| d.reason.clone());
+        let known = differences.get(&name).map(|d| (d.reason.clone(), d.sometimes));
         let label = name.clone();
-        let body = move || match (once(session, number, &test), reason) {
-            (Ok(()), None) => Ok(()),
+        let body = move || match (once(session, number, &test), known) {
+            (Ok(()), None | Some((_, true))) => Ok(()),
             (Err(why), None) => Err(Failed::from(why)),
-            (Err(_), Some(reason)) => {
+            (Err(_), Some((reason, _))) => {
                 differing.lock().unwrap().push((label, reason));
                 Ok(())
             }
-            (Ok(()), Some(reason)) => Err(Failed::from(format!("passes, and is listed as a known difference: {reason}"))),
+            (Ok(()), Some((reason, false))) => Err(Failed::from(format!("passes, and is listed as a known difference: {reason}"))),
         };
         trials.push(Trial::test(name, body).with_ignored_flag(skipped));
     }

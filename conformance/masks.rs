@@ -193,7 +193,9 @@ fn a_mask_cannot_be_removed_without_rights(t: &Case) {
 }
 
 fn readonly_keeps_other_flags(t: &Case) {
-    let info = t.sh("grep ' /dev/shm ' /proc/self/mountinfo | tail -1", |b| drop(b.edit(|c| c["linux"]["readonlyPaths"] = json!(["/dev/shm"]))));
+    let info = t.sh("grep ' /dev/shm ' /proc/self/mountinfo | tail -1", |b| {
+        b.edit(|c| c["linux"]["readonlyPaths"] = json!(["/dev/shm"]));
+    });
     let options = info.split(' ').nth(5).unwrap();
     for flag in ["ro", "nosuid", "nodev", "noexec"] {
         assert!(options.split(',').any(|o| o == flag), "{flag} in {options}");

@@ -81,49 +81,73 @@ fn options(info: &str, at: &str) -> Vec<String> {
 
 fn bind_of_a_directory(t: &Case) {
     let source = dir(t, "source");
-    let out = t.sh("cat /mnt/file; echo new > /mnt/new", |b| drop(b.bind(&source, "/mnt", &["bind"])));
+    let out = t.sh("cat /mnt/file; echo new > /mnt/new", |b| {
+        b.bind(&source, "/mnt", &["bind"]);
+    });
     assert_eq!(out, "content\n");
     assert_eq!(read(source.join("new")), "new\n");
 }
 
 fn bind_of_a_file(t: &Case) {
     let source = dir(t, "source").join("file");
-    assert_eq!(t.sh("cat /etc/passwd", |b| drop(b.bind(&source, "/etc/passwd", &["rbind", "ro"]))), "content\n");
+    assert_eq!(
+        t.sh("cat /etc/passwd", |b| {
+            b.bind(&source, "/etc/passwd", &["rbind", "ro"]);
+        }),
+        "content\n"
+    );
 }
 
 fn bind_makes_its_destination(t: &Case) {
     let source = dir(t, "source");
-    assert_eq!(t.sh("cat /a/b/c/file", |b| drop(b.bind(&source, "/a/b/c", &["rbind"]))), "content\n");
+    assert_eq!(
+        t.sh("cat /a/b/c/file", |b| {
+            b.bind(&source, "/a/b/c", &["rbind"]);
+        }),
+        "content\n"
+    );
 }
 
 fn bind_of_a_file_makes_its_destination(t: &Case) {
     let source = dir(t, "source").join("file");
-    assert_eq!(t.sh("cat /a/b/c", |b| drop(b.bind(&source, "/a/b/c", &["rbind"]))), "content\n");
+    assert_eq!(
+        t.sh("cat /a/b/c", |b| {
+            b.bind(&source, "/a/b/c", &["rbind"]);
+        }),
+        "content\n"
+    );
 }
 
 fn bind_with_option_alone(t: &Case) {
     let source = dir(t, "source");
-    let out = t.sh("cat /mnt/file", |b| drop(b.mount(json!({"destination": "/mnt", "source": source, "options": ["rbind"]}))));
+    let out = t.sh("cat /mnt/file", |b| {
+        b.mount(json!({"destination": "/mnt", "source": source, "options": ["rbind"]}));
+    });
     assert_eq!(out, "content\n");
 }
 
 fn bind_with_type_none(t: &Case) {
     let source = dir(t, "source");
-    let out =
-        t.sh("cat /mnt/file", |b| drop(b.mount(json!({"destination": "/mnt", "type": "none", "source": source, "options": ["bind", "rw"]}))));
+    let out = t.sh("cat /mnt/file", |b| {
+        b.mount(json!({"destination": "/mnt", "type": "none", "source": source, "options": ["bind", "rw"]}));
+    });
     assert_eq!(out, "content\n");
 }
 
 fn bind_readonly(t: &Case) {
     let source = dir(t, "source");
-    let out = t.sh("cat /mnt/file; touch /mnt/new 2>&1; true", |b| drop(b.bind(&source, "/mnt", &["bind", "ro"])));
+    let out = t.sh("cat /mnt/file; touch /mnt/new 2>&1; true", |b| {
+        b.bind(&source, "/mnt", &["bind", "ro"]);
+    });
     assert_has(&out, "content\n");
     assert_has(&out, "Read-only file system");
 }
 
 fn bind_writable_by_default(t: &Case) {
     let source = dir(t, "source");
-    let info = t.sh("cat /proc/self/mountinfo", |b| drop(b.bind(&source, "/mnt", &["bind"])));
+    let info = t.sh("cat /proc/self/mountinfo", |b| {
+        b.bind(&source, "/mnt", &["bind"]);
+    });
     assert_has(&options(&info, "/mnt").join(","), "rw");
 }
 
@@ -137,35 +161,55 @@ fn nested(t: &Case) -> PathBuf {
 
 fn bind_leaves_submounts_out(t: &Case) {
     let source = nested(t);
-    assert_eq!(t.sh("ls /mnt /mnt/inner", |b| drop(b.bind(&source, "/mnt", &["bind"]))), "/mnt:\nfile\ninner\n\n/mnt/inner:\n");
+    assert_eq!(
+        t.sh("ls /mnt /mnt/inner", |b| {
+            b.bind(&source, "/mnt", &["bind"]);
+        }),
+        "/mnt:\nfile\ninner\n\n/mnt/inner:\n"
+    );
 }
 
 fn rbind_takes_submounts_along(t: &Case) {
     let source = nested(t);
-    assert_eq!(t.sh("cat /mnt/inner/deep", |b| drop(b.bind(&source, "/mnt", &["rbind"]))), "deep\n");
+    assert_eq!(
+        t.sh("cat /mnt/inner/deep", |b| {
+            b.bind(&source, "/mnt", &["rbind"]);
+        }),
+        "deep\n"
+    );
 }
 
 fn ro_leaves_submounts_writable(t: &Case) {
     let source = nested(t);
-    let out = t.sh("touch /mnt/x 2>&1; touch /mnt/inner/x && echo written", |b| drop(b.bind(&source, "/mnt", &["rbind", "ro"])));
+    let out = t.sh("touch /mnt/x 2>&1; touch /mnt/inner/x && echo written", |b| {
+        b.bind(&source, "/mnt", &["rbind", "ro"]);
+    });
     assert_has(&out, "Read-only");
     assert_has(&out, "written\n");
 }
 
 fn rro_makes_submounts_readonly(t: &Case) {
     let source = nested(t);
-    let out = t.sh("touch /mnt/x 2>&1; touch /mnt/inner/x 2>&1; true", |b| drop(b.bind(&source, "/mnt", &["rbind", "rro"])));
+    let out = t.sh("touch /mnt/x 2>&1; touch /mnt/inner/x 2>&1; true", |b| {
+        b.bind(&source, "/mnt", &["rbind", "rro"]);
+    });
     assert_eq!(out.matches("Read-only").count(), 2, "{out}");
 }
 
 fn recursive_flags(t: &Case) {
     let source = nested(t);
-    for (option, shown, opposite) in [("rnosuid", "nosuid", "rsuid"), ("rnodev", "nodev", "rdev"), ("rnoexec", "noexec", "rexec"), ("rnoatime", "noatime", "ratime")] {
-        let info = t.sh("cat /proc/self/mountinfo", |b| drop(b.bind(&source, "/mnt", &["rbind", option])));
+    for (option, shown, opposite) in
+        [("rnosuid", "nosuid", "rsuid"), ("rnodev", "nodev", "rdev"), ("rnoexec", "noexec", "rexec"), ("rnoatime", "noatime", "ratime")]
+    {
+        let info = t.sh("cat /proc/self/mountinfo", |b| {
+            b.bind(&source, "/mnt", &["rbind", option]);
+        });
         for at in ["/mnt", "/mnt/inner"] {
             assert!(options(&info, at).contains(&shown.to_owned()), "{option} at {at}:\n{info}");
         }
-        let info = t.sh("cat /proc/self/mountinfo", |b| drop(b.bind(&source, "/mnt", &["rbind", option, opposite])));
+        let info = t.sh("cat /proc/self/mountinfo", |b| {
+            b.bind(&source, "/mnt", &["rbind", option, opposite]);
+        });
         assert!(!options(&info, "/mnt/inner").contains(&shown.to_owned()), "{option},{opposite}:\n{info}");
     }
 }
@@ -182,7 +226,9 @@ fn bind_keeps_the_flags_of_its_source(t: &Case) {
     let source = t.tmpfs("noexec", rustix::mount::MountPropagationFlags::PRIVATE);
     use rustix::mount::MountFlags as F;
     rustix::mount::mount_remount(&source, F::BIND | F::NOEXEC | F::NOSUID, "").unwrap();
-    let info = t.sh("cat /proc/self/mountinfo", |b| drop(b.bind(&source, "/mnt", &["bind"])));
+    let info = t.sh("cat /proc/self/mountinfo", |b| {
+        b.bind(&source, "/mnt", &["bind"]);
+    });
     let got = options(&info, "/mnt");
     assert!(got.contains(&"noexec".to_owned()) && got.contains(&"nosuid".to_owned()), "{info}");
 }
@@ -208,7 +254,12 @@ fn bind_of_a_socket_and_a_fifo(t: &Case) {
 fn bind_of_a_symbolic_link_follows_it(t: &Case) {
     let source = dir(t, "source");
     symlink(&source, t.path("link")).unwrap();
-    assert_eq!(t.sh("cat /mnt/file", |b| drop(b.bind(&t.path("link"), "/mnt", &["rbind"]))), "content\n");
+    assert_eq!(
+        t.sh("cat /mnt/file", |b| {
+            b.bind(&t.path("link"), "/mnt", &["rbind"]);
+        }),
+        "content\n"
+    );
 }
 
 fn bind_of_a_file_over_a_directory_is_refused(t: &Case) {
@@ -229,7 +280,9 @@ fn bind_onto_a_file_of_the_image(t: &Case) {
 fn per_mount_flags(t: &Case) {
     let source = dir(t, "source");
     for flag in ["nosuid", "nodev", "noexec", "noatime", "nodiratime", "ro"] {
-        let info = t.sh("cat /proc/self/mountinfo", |b| drop(b.bind(&source, "/mnt", &["bind", flag])));
+        let info = t.sh("cat /proc/self/mountinfo", |b| {
+            b.bind(&source, "/mnt", &["bind", flag]);
+        });
         assert!(options(&info, "/mnt").contains(&flag.to_owned()), "{flag}:\n{info}");
         let info = t.sh("cat /proc/self/mountinfo", |b| {
             b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": [flag]}));
@@ -266,7 +319,9 @@ fn atime_flags(t: &Case) {
 fn nosymfollow(t: &Case) {
     let source = dir(t, "source");
     symlink("file", source.join("link")).unwrap();
-    let out = t.sh("cat /mnt/link 2>&1; true", |b| drop(b.bind(&source, "/mnt", &["bind", "nosymfollow"])));
+    let out = t.sh("cat /mnt/link 2>&1; true", |b| {
+        b.bind(&source, "/mnt", &["bind", "nosymfollow"]);
+    });
     assert_has(&out, "symbolic links");
 }
 
@@ -284,7 +339,9 @@ fn tmpfs_with_data(t: &Case) {
 }
 
 fn tmpfs_defaults_to_mode_1777(t: &Case) {
-    let out = t.sh("stat -c %a /new", |b| drop(b.mount(json!({"destination": "/new", "type": "tmpfs", "source": "tmpfs"}))));
+    let out = t.sh("stat -c %a /new", |b| {
+        b.mount(json!({"destination": "/new", "type": "tmpfs", "source": "tmpfs"}));
+    });
     assert!(["1777\n", "755\n"].contains(&out.as_str()), "{out}");
 }
 
@@ -321,14 +378,21 @@ fn mounts_happen_in_order(t: &Case) {
     let (one, two) = (dir(t, "one"), t.mkdir("two"));
     write(two.join("second"), "second\n");
     fs::create_dir(one.join("sub")).unwrap();
-    let out = t.sh("cat /mnt/file /mnt/sub/second", |b| drop(b.bind(&one, "/mnt", &["rbind"]).bind(&two, "/mnt/sub", &["rbind"])));
+    let out = t.sh("cat /mnt/file /mnt/sub/second", |b| {
+        b.bind(&one, "/mnt", &["rbind"]).bind(&two, "/mnt/sub", &["rbind"]);
+    });
     assert_eq!(out, "content\nsecond\n");
 }
 
 fn a_mount_over_a_mount(t: &Case) {
     let (one, two) = (dir(t, "one"), t.mkdir("two"));
     write(two.join("upper"), "");
-    assert_eq!(t.sh("ls /mnt", |b| drop(b.bind(&one, "/mnt", &["rbind"]).bind(&two, "/mnt", &["rbind"]))), "upper\n");
+    assert_eq!(
+        t.sh("ls /mnt", |b| {
+            b.bind(&one, "/mnt", &["rbind"]).bind(&two, "/mnt", &["rbind"]);
+        }),
+        "upper\n"
+    );
 }
 
 fn a_destination_through_a_symbolic_link_stays_inside(t: &Case) {
@@ -343,13 +407,23 @@ fn a_destination_through_a_symbolic_link_stays_inside(t: &Case) {
 
 fn a_destination_with_dots_stays_inside(t: &Case) {
     let source = dir(t, "source");
-    assert_eq!(t.sh("ls /up", |b| drop(b.bind(&source, "/../../../../up", &["rbind"]))), "file\n");
+    assert_eq!(
+        t.sh("ls /up", |b| {
+            b.bind(&source, "/../../../../up", &["rbind"]);
+        }),
+        "file\n"
+    );
     assert!(!present("/up"));
 }
 
 fn a_relative_destination_is_taken_from_the_root(t: &Case) {
     let source = dir(t, "source");
-    assert_eq!(t.sh("ls /mnt", |b| drop(b.bind(&source, "mnt", &["rbind"]))), "file\n");
+    assert_eq!(
+        t.sh("ls /mnt", |b| {
+            b.bind(&source, "mnt", &["rbind"]);
+        }),
+        "file\n"
+    );
 }
 
 fn an_absent_destination_is_refused(t: &Case) {
@@ -400,7 +474,8 @@ fn devpts_is_a_new_instance(t: &Case) {
 }
 
 fn shm_flags(t: &Case) {
-    let out = t.sh("cat /proc/self/mountinfo; stat -c 'mode %a' /dev/shm; grep ' /dev/shm ' /proc/self/mountinfo | grep -o size=.*", |_| ());
+    let out =
+        t.sh("cat /proc/self/mountinfo; stat -c 'mode %a' /dev/shm; grep ' /dev/shm ' /proc/self/mountinfo | grep -o size=.*", |_| ());
     for flag in ["nosuid", "nodev", "noexec"] {
         assert!(options(&out, "/dev/shm").contains(&flag.to_owned()));
     }
@@ -438,7 +513,9 @@ fn a_thousand_binds(t: &Case) {
     let out = t.sh("grep -c ' /many/' /proc/self/mountinfo", |b| {
         b.edit(|c| {
             let all = c["mounts"].as_array_mut().unwrap();
-            all.extend((0..1000).map(|n| json!({"destination": format!("/many/{n}"), "type": "bind", "source": source, "options": ["bind"]})));
+            all.extend(
+                (0..1000).map(|n| json!({"destination": format!("/many/{n}"), "type": "bind", "source": source, "options": ["bind"]})),
+            );
         });
     });
     assert_eq!(out, "1000\n");
@@ -468,7 +545,9 @@ fn destination_made_with_mode_755(t: &Case) {
 }
 
 fn the_source_of_a_mount_is_told(t: &Case) {
-    let out = t.sh("cat /proc/self/mountinfo", |b| drop(b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "some-name"}))));
+    let out = t.sh("cat /proc/self/mountinfo", |b| {
+        b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "some-name"}));
+    });
     assert_has(&out, " - tmpfs some-name ");
 }
 
@@ -505,14 +584,38 @@ fn mountinfo_of_the_host_is_untouched(t: &Case) {
 }
 
 fn lazytime_and_the_like_are_taken(t: &Case) {
-    for option in ["defaults", "loud", "silent", "sync", "async", "dirsync", "nolazytime", "lazytime", "iversion", "noiversion", "nomand", "diratime", "norelatime", "nostrictatime", "atime", "symfollow"] {
-        t.sh("true", |b| drop(b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": [option]}))));
+    for option in [
+        "defaults",
+        "loud",
+        "silent",
+        "sync",
+        "async",
+        "dirsync",
+        "nolazytime",
+        "lazytime",
+        "iversion",
+        "noiversion",
+        "nomand",
+        "diratime",
+        "norelatime",
+        "nostrictatime",
+        "atime",
+        "symfollow",
+    ] {
+        t.sh("true", |b| {
+            b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": [option]}));
+        });
     }
 }
 
 fn source_may_have_odd_characters(t: &Case) {
     let source = dir(t, "odd name,with\\comma\tand:colon");
-    assert_eq!(t.sh("cat '/mnt/a b,c:d/file'", |b| drop(b.bind(&source, "/mnt/a b,c:d", &["rbind"]))), "content\n");
+    assert_eq!(
+        t.sh("cat '/mnt/a b,c:d/file'", |b| {
+            b.bind(&source, "/mnt/a b,c:d", &["rbind"]);
+        }),
+        "content\n"
+    );
 }
 
 fn remount_is_taken(t: &Case) {

@@ -33,7 +33,8 @@ pub const TESTS: &[Test] = suite![
     joined_namespaces_outlive_the_container,
 ];
 
-const LINKS: [(&str, &str); 6] = [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt"), ("cgroup", "cgroup")];
+const LINKS: [(&str, &str); 6] =
+    [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt"), ("cgroup", "cgroup")];
 
 fn link(pid: impl std::fmt::Display, name: &str) -> String {
     fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap().display().to_string()
@@ -69,7 +70,9 @@ fn cgroup_namespace_is_new(t: &Case) {
 }
 
 fn cgroup_namespace_hides_the_path(t: &Case) {
-    let out = t.sh("cat /proc/self/cgroup", |b| drop(b.namespace(json!({"type": "cgroup"}))));
+    let out = t.sh("cat /proc/self/cgroup", |b| {
+        b.namespace(json!({"type": "cgroup"}));
+    });
     for line in out.lines() {
         assert!(line.ends_with(":/"), "{out}");
     }
@@ -158,7 +161,10 @@ fn namespaces_by_path_in_any_order(t: &Case) {
         b.edit(|c| {
             c.as_object_mut().unwrap().remove("hostname");
             let mut all = vec![json!({"type": "mount"})];
-            all.extend([("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")].map(|(kind, name)| json!({"type": kind, "path": format!("/proc/{pid}/ns/{name}")})));
+            all.extend(
+                [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")]
+                    .map(|(kind, name)| json!({"type": kind, "path": format!("/proc/{pid}/ns/{name}")})),
+            );
             if reversed {
                 all.reverse();
             }
@@ -214,12 +220,16 @@ fn no_pid_namespace(t: &Case) {
 }
 
 fn no_network_namespace(t: &Case) {
-    let out = t.sh("cat /proc/net/dev | wc -l; echo $(ls /sys/class/net)", |b| drop(b.leave_namespace("network")));
+    let out = t.sh("cat /proc/net/dev | wc -l; echo $(ls /sys/class/net)", |b| {
+        b.leave_namespace("network");
+    });
     assert_eq!(out.lines().next().unwrap(), read("/proc/self/net/dev").lines().count().to_string());
 }
 
 fn no_ipc_namespace(t: &Case) {
-    let out = t.sh("readlink /proc/self/ns/ipc; probe filesystem /dev/mqueue", |b| drop(b.leave_namespace("ipc")));
+    let out = t.sh("readlink /proc/self/ns/ipc; probe filesystem /dev/mqueue", |b| {
+        b.leave_namespace("ipc");
+    });
     assert_eq!(out, format!("{}\n19800202\n", link("self", "ipc")));
 }
 

@@ -62,6 +62,8 @@ pub const TESTS: &[Test] = suite![
     niceness_is_inherited,
     cpu_affinity_is_the_whole_machine,
     an_argument_of_100_kilobytes_arrives,
+    an_apparmor_profile: [Need::AppArmor],
+    an_apparmor_profile_that_cannot_be_had_is_refused,
 ];
 
 fn args_arrive_byte_for_byte(t: &Case) {
@@ -243,15 +245,30 @@ fn home_comes_from_passwd(t: &Case) {
 }
 
 fn home_of_another_user_comes_from_passwd(t: &Case) {
-    assert_eq!(home(t, |b| drop(b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000})))), "/home/alice");
+    assert_eq!(
+        home(t, |b| {
+            b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+        }),
+        "/home/alice"
+    );
 }
 
 fn home_of_an_unknown_user_is_the_root(t: &Case) {
-    assert_eq!(home(t, |b| drop(b.edit(|c| c["process"]["user"] = json!({"uid": 4711, "gid": 4711})))), "/");
+    assert_eq!(
+        home(t, |b| {
+            b.edit(|c| c["process"]["user"] = json!({"uid": 4711, "gid": 4711}));
+        }),
+        "/"
+    );
 }
 
 fn home_of_the_configuration_is_kept(t: &Case) {
-    assert_eq!(home(t, |b| drop(b.edit(|c| c["process"]["env"] = json!(["HOME=/elsewhere"])))), "/elsewhere");
+    assert_eq!(
+        home(t, |b| {
+            b.edit(|c| c["process"]["env"] = json!(["HOME=/elsewhere"]));
+        }),
+        "/elsewhere"
+    );
 }
 
 fn home_is_set_without_passwd(t: &Case) {
@@ -259,12 +276,16 @@ fn home_is_set_without_passwd(t: &Case) {
 }
 
 fn cwd_is_taken(t: &Case) {
-    let out = t.sh("pwd; readlink /proc/self/cwd", |b| drop(b.edit(|c| c["process"]["cwd"] = json!("/home"))));
+    let out = t.sh("pwd; readlink /proc/self/cwd", |b| {
+        b.edit(|c| c["process"]["cwd"] = json!("/home"));
+    });
     assert_eq!(out, "/home\n/home\n");
 }
 
 fn cwd_is_made_when_missing(t: &Case) {
-    let out = t.sh("pwd; stat -c '%a %u' .", |b| drop(b.edit(|c| c["process"]["cwd"] = json!("/new/place"))));
+    let out = t.sh("pwd; stat -c '%a %u' .", |b| {
+        b.edit(|c| c["process"]["cwd"] = json!("/new/place"));
+    });
     assert_eq!(out, "/new/place\n755 0\n");
 }
 
@@ -317,7 +338,9 @@ fn cwd_of_another_user(t: &Case) {
 }
 
 fn nnp(t: &Case, value: Value) -> String {
-    let status = t.sh("cat /proc/self/status", |b| drop(b.edit(|c| c["process"]["noNewPrivileges"] = value)));
+    let status = t.sh("cat /proc/self/status", |b| {
+        b.edit(|c| c["process"]["noNewPrivileges"] = value);
+    });
     field(&status, "NoNewPrivs").to_owned()
 }
 
@@ -345,7 +368,9 @@ fn no_new_privileges_decides_on_setuid(t: &Case) {
 
 fn oom_score_adj_is_set(t: &Case) {
     for value in [500, 1000] {
-        let out = t.sh("cat /proc/self/oom_score_adj", |b| drop(b.edit(|c| c["process"]["oomScoreAdj"] = json!(value))));
+        let out = t.sh("cat /proc/self/oom_score_adj", |b| {
+            b.edit(|c| c["process"]["oomScoreAdj"] = json!(value));
+        });
         assert_eq!(out, format!("{value}\n"));
     }
 }
@@ -436,14 +461,17 @@ fn stdin_stdout_stderr_keep_their_owner(t: &Case) {
     write(&out, "");
     let b = t.bundle_sh("echo x");
     b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
-    let mut run = t.run_call(&[], &b).spawn(std::process::Stdio::null(), fs::File::create(&out).unwrap().into(), std::process::Stdio::null());
+    let mut run =
+        t.run_call(&[], &b).spawn(std::process::Stdio::null(), fs::File::create(&out).unwrap().into(), std::process::Stdio::null());
     runtime::wait(&mut run, PATIENCE).expect("run ends");
     assert_eq!(read(&out), "x\n");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata("/dev/null").unwrap()), 0, "the host's /dev/null changed hands");
 }
 
 fn personality_linux32(t: &Case) {
-    let out = t.sh("probe personality", |b| drop(b.edit(|c| c["linux"]["personality"] = json!({"domain": "LINUX32"}))));
+    let out = t.sh("probe personality", |b| {
+        b.edit(|c| c["linux"]["personality"] = json!({"domain": "LINUX32"}));
+    });
     assert_eq!(out, "8\n");
 }
 
@@ -492,4 +520,18 @@ fn an_argument_of_100_kilobytes_arrives(t: &Case) {
     let b = t.bundle();
     b.args(&["/bin/echo", "-n", &"x".repeat(100_000)]);
     assert_eq!(t.run(&b).ok().len(), 100_000);
+}
+
+fn an_apparmor_profile(t: &Case) {
+    let out = t.sh("cat /proc/self/attr/current", |b| {
+        b.edit(|c| c["process"]["apparmorProfile"] = json!("unconfined"));
+    });
+    assert_eq!(out.trim(), "unconfined");
+}
+
+fn an_apparmor_profile_that_cannot_be_had_is_refused(t: &Case) {
+    // No such profile, or no AppArmor at all: it must not start unconfined.
+    let b = t.bundle();
+    b.edit(|c| c["process"]["apparmorProfile"] = json!("no-such-profile"));
+    assert_has(&t.refused(&b).to_lowercase(), "apparmor");
 }

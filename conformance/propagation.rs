@@ -132,7 +132,9 @@ fn rshared_of_a_shared_mount(t: &Case) {
 /// A runtime makes a tree a slave of the host before it binds from it; so that a bind is a peer of the host, managers ask for a shared root too.
 fn look_shared(t: &Case, option: &str) -> Seen {
     let source = t.tmpfs("source", P::SHARED);
-    look(t, &source, "", &["rbind", option], |b| drop(b.edit(|c| c["linux"]["rootfsPropagation"] = json!("shared"))))
+    look(t, &source, "", &["rbind", option], |b| {
+        b.edit(|c| c["linux"]["rootfsPropagation"] = json!("shared"));
+    })
 }
 
 fn unbindable_of_a_shared_mount(t: &Case) {
@@ -186,7 +188,12 @@ fn submounts_rslave(t: &Case) {
 }
 
 fn submounts_rshared(t: &Case) {
-    assert_eq!(submounts(t, &["rbind", "rshared"], |b| drop(b.edit(|c| c["linux"]["rootfsPropagation"] = json!("shared")))), BOTH);
+    assert_eq!(
+        submounts(t, &["rbind", "rshared"], |b| {
+            b.edit(|c| c["linux"]["rootfsPropagation"] = json!("shared"));
+        }),
+        BOTH
+    );
 }
 
 fn a_plain_slave_says_nothing_of_submounts(t: &Case) {
@@ -203,7 +210,9 @@ fn the_peer_group_is_told_as_asked(t: &Case) {
         ("rshared", Some("shared:"), &["unbindable"]),
         ("unbindable", Some("unbindable"), &["shared:", "master:"]),
     ] {
-        let info = t.sh("grep ' /data ' /proc/self/mountinfo", |b| drop(b.bind(&source, "/data", &["rbind", option])));
+        let info = t.sh("grep ' /data ' /proc/self/mountinfo", |b| {
+            b.bind(&source, "/data", &["rbind", option]);
+        });
         let optional = info.split(" - ").next().unwrap();
         if let Some(has) = has {
             assert!(optional.contains(has), "{option}: {info}");
@@ -225,7 +234,9 @@ fn tmpfs_with_propagation(t: &Case) {
 
 fn propagation_with_readonly(t: &Case) {
     let source = t.tmpfs("source", P::SHARED);
-    let out = t.sh("touch /data/x 2>&1; grep ' /data ' /proc/self/mountinfo", |b| drop(b.bind(&source, "/data", &["rbind", "ro", "rslave"])));
+    let out = t.sh("touch /data/x 2>&1; grep ' /data ' /proc/self/mountinfo", |b| {
+        b.bind(&source, "/data", &["rbind", "ro", "rslave"]);
+    });
     assert_has(&out, "Read-only");
     assert_has(&out, "master:");
 }
@@ -242,9 +253,11 @@ fn rooted(t: &Case, propagation: Option<&str>) -> (Seen, String) {
         fs::create_dir(root.join(dir)).unwrap();
     }
     let signals = t.mkdir("signals");
-    b.sh("mount -t tmpfs container /inner && touch /inner/mark || exit 9; grep ' / / \\| /rootfs / ' /proc/self/mountinfo > /signals/info; \
+    b.sh(
+        "mount -t tmpfs container /inner && touch /inner/mark || exit 9; grep ' / / \\| /rootfs / ' /proc/self/mountinfo > /signals/info; \
           touch /signals/mounted; while ! test -e /signals/go; do sleep 0.02; done; test -e /outer/mark && touch /signals/seen; \
-          touch /signals/looked; sleep 100");
+          touch /signals/looked; sleep 100",
+    );
     mounter(&b);
     b.bind(&signals, "/signals", &["rbind", "rprivate"]);
     b.edit(|c| {

@@ -20,7 +20,11 @@ pub const TESTS: &[Test] = suite![
 ];
 
 fn limit(t: &Case, name: &str, rlimits: Value) -> String {
-    t.sh(&format!("probe limit {name}"), |b| drop(b.edit(|c| c["process"]["rlimits"] = rlimits))).trim().to_owned()
+    t.sh(&format!("probe limit {name}"), |b| {
+        b.edit(|c| c["process"]["rlimits"] = rlimits);
+    })
+    .trim()
+    .to_owned()
 }
 
 fn each_resource_is_set(t: &Case) {

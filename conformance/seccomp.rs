@@ -74,16 +74,89 @@ fn errno_ret_is_taken(t: &Case) {
 
 /// Enough for a static program to start and print.
 const BASIC: &[&str] = &[
-    "read", "write", "open", "openat", "close", "stat", "fstat", "newfstatat", "lstat", "mmap", "mprotect", "munmap", "brk", "rt_sigaction",
-    "rt_sigprocmask", "ioctl", "access", "execve", "arch_prctl", "set_tid_address", "set_robust_list", "rseq", "prlimit64", "readlink",
-    "readlinkat", "getrandom", "exit", "exit_group", "futex", "uname", "fcntl", "dup", "dup2", "dup3", "getpid", "gettid", "prctl", "capset", "capget",
-    "setuid", "setgid", "setgroups", "setresuid", "setresgid", "chdir", "fchdir", "getcwd", "close_range", "epoll_ctl", "epoll_pwait", "nanosleep",
-    "tgkill", "rt_sigreturn", "sigaltstack", "sched_yield", "sendto", "sendmsg", "recvfrom", "recvmsg", "statfs", "fstatfs", "getdents64", "lseek",
-    "faccessat", "faccessat2", "openat2", "keyctl", "seccomp", "getuid", "getgid", "geteuid", "getegid", "socket", "connect", "poll", "ppoll", "pread64", "madvise",
+    "read",
+    "write",
+    "open",
+    "openat",
+    "close",
+    "stat",
+    "fstat",
+    "newfstatat",
+    "lstat",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "brk",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "ioctl",
+    "access",
+    "execve",
+    "arch_prctl",
+    "set_tid_address",
+    "set_robust_list",
+    "rseq",
+    "prlimit64",
+    "readlink",
+    "readlinkat",
+    "getrandom",
+    "exit",
+    "exit_group",
+    "futex",
+    "uname",
+    "fcntl",
+    "dup",
+    "dup2",
+    "dup3",
+    "getpid",
+    "gettid",
+    "prctl",
+    "capset",
+    "capget",
+    "setuid",
+    "setgid",
+    "setgroups",
+    "setresuid",
+    "setresgid",
+    "chdir",
+    "fchdir",
+    "getcwd",
+    "close_range",
+    "epoll_ctl",
+    "epoll_pwait",
+    "nanosleep",
+    "tgkill",
+    "rt_sigreturn",
+    "sigaltstack",
+    "sched_yield",
+    "sendto",
+    "sendmsg",
+    "recvfrom",
+    "recvmsg",
+    "statfs",
+    "fstatfs",
+    "getdents64",
+    "lseek",
+    "faccessat",
+    "faccessat2",
+    "openat2",
+    "keyctl",
+    "seccomp",
+    "getuid",
+    "getgid",
+    "geteuid",
+    "getegid",
+    "socket",
+    "connect",
+    "poll",
+    "ppoll",
+    "pread64",
+    "madvise",
 ];
 
 fn default_errno_ret_is_taken(t: &Case) {
-    let profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 12, "syscalls": [{"names": BASIC, "action": "SCMP_ACT_ALLOW"}]});
+    let profile =
+        json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 12, "syscalls": [{"names": BASIC, "action": "SCMP_ACT_ALLOW"}]});
     assert_eq!(probe(t, profile, &["getppid"]).ok(), "Cannot allocate memory\n");
 }
 
@@ -133,7 +206,8 @@ fn operators(t: &Case) {
         ("SCMP_CMP_GE", 8, "8", "0"),
         ("SCMP_CMP_GT", 0, "8", "0"),
     ] {
-        let profile = but(json!([{"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": value, "op": op}]}]));
+        let profile =
+            but(json!([{"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": value, "op": op}]}]));
         assert_eq!(probe(t, profile.clone(), &["personality-set", caught]).ok(), "Operation not permitted\n", "{op}");
         assert_eq!(probe(t, profile, &["personality-set", free]).ok(), "ok\n", "{op}");
     }
@@ -238,7 +312,10 @@ fn an_unknown_operator_is_refused(t: &Case) {
 }
 
 fn an_unknown_architecture_is_refused(t: &Case) {
-    assert_has(&refused(t, json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_ABACUS"], "syscalls": []})), "SCMP_ARCH_ABACUS");
+    assert_has(
+        &refused(t, json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_ABACUS"], "syscalls": []})),
+        "SCMP_ARCH_ABACUS",
+    );
 }
 
 fn an_argument_index_of_six_is_refused(t: &Case) {
@@ -256,7 +333,8 @@ fn empty_names_are_refused(t: &Case) {
 
 fn flags_are_taken(t: &Case) {
     for flag in ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"] {
-        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag], "syscalls": [{"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]});
+        let profile =
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag], "syscalls": [{"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]});
         assert_eq!(probe(t, profile, &["getppid"]).ok(), "Operation not permitted\n", "{flag}");
     }
 }
@@ -268,7 +346,8 @@ fn an_unknown_flag_is_refused(t: &Case) {
 
 fn several_architectures(t: &Case) {
     let all = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"];
-    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": all, "syscalls": [{"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]});
+    let profile =
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": all, "syscalls": [{"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]});
     assert_eq!(probe(t, profile, &["getppid"]).ok(), "Operation not permitted\n");
 }
 
@@ -282,7 +361,12 @@ fn a_filter_that_forbids_the_runtimes_own_calls(t: &Case) {
 }
 
 fn errno_ret_with_allow_is_refused(t: &Case) {
-    refused(t, but(json!([{"names": ["getppid"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}, {"names": ["kexec_load"], "action": "SCMP_ACT_KILL", "errnoRet": 1}])));
+    refused(
+        t,
+        but(
+            json!([{"names": ["getppid"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1}, {"names": ["kexec_load"], "action": "SCMP_ACT_KILL", "errnoRet": 1}]),
+        ),
+    );
 }
 
 fn a_large_profile(t: &Case) {

@@ -171,7 +171,12 @@ fn dev_is_a_chain_of_links_through_a_volume(t: &Case) {
     symlink(&canary.dir, volume.join("dev")).unwrap();
     replace_by_link(&b, "/dev", Path::new("/mnt/dev"));
     no_dev_mounts(&b);
-    b.edit(|c| c["mounts"].as_array_mut().unwrap().insert(1, json!({"destination": "/mnt", "type": "bind", "source": volume, "options": ["rbind"]})));
+    b.edit(|c| {
+        c["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .insert(1, json!({"destination": "/mnt", "type": "bind", "source": volume, "options": ["rbind"]}))
+    });
     harmless(t, &b, &canary);
 }
 
@@ -267,16 +272,6 @@ fn console(t: &Case, canary: &Canary, plant: impl FnOnce(&Bundle)) -> (Output, B
     (output, b)
 }
 
-fn console_result(t: &Case, output: &Output, b: &Bundle) {
-    let _ = t;
-    if output.code() == 0 {
-        let text = eventually("the process has looked", || fs::read_to_string(b.root("/result")).ok().filter(|text| text.ends_with('\n')));
-        assert!(text.starts_with("c 136:"), "{text}");
-    } else {
-        output.refused();
-    }
-}
-
 /// CVE-2025-52565.
 fn dev_console_of_the_image_is_a_link_out(t: &Case) {
     let canary = Canary::new(t);
@@ -369,7 +364,10 @@ fn proc_of_a_volume_is_a_symbolic_link(t: &Case) {
     symlink("real", volume.join("proc")).unwrap();
     b.edit(|c| {
         c["mounts"][0]["destination"] = json!("/mnt/proc");
-        c["mounts"].as_array_mut().unwrap().insert(0, json!({"destination": "/mnt", "type": "bind", "source": volume, "options": ["rbind"]}));
+        c["mounts"]
+            .as_array_mut()
+            .unwrap()
+            .insert(0, json!({"destination": "/mnt", "type": "bind", "source": volume, "options": ["rbind"]}));
         c["linux"]["maskedPaths"] = json!([]);
         c["linux"]["readonlyPaths"] = json!([]);
     });
@@ -392,7 +390,13 @@ fn a_tmpfs_over_proc_is_refused(t: &Case) {
 fn a_volume_under_proc_self_is_refused(t: &Case) {
     let dir = t.mkdir("volume");
     write(dir.join("exec"), "");
-    for (source, at) in [(dir.clone(), "/proc/self/attr"), (dir.clone(), "/proc/self"), (dir.join("exec"), "/proc/self/attr/exec"), (dir.clone(), "/proc/thread-self/attr"), (dir.clone(), "/proc/1")] {
+    for (source, at) in [
+        (dir.clone(), "/proc/self/attr"),
+        (dir.clone(), "/proc/self"),
+        (dir.join("exec"), "/proc/self/attr/exec"),
+        (dir.clone(), "/proc/thread-self/attr"),
+        (dir.clone(), "/proc/1"),
+    ] {
         let b = t.bundle();
         b.bind(&source, at, &["rbind"]);
         t.refused(&b);
@@ -412,7 +416,9 @@ fn a_file_under_proc_as_lxcfs_gives_it(t: &Case) {
     let dir = t.mkdir("lxcfs");
     for name in ["meminfo", "cpuinfo", "stat", "uptime", "loadavg", "diskstats", "swaps"] {
         write(dir.join(name), format!("own {name}\n"));
-        let out = t.sh(&format!("cat /proc/{name}"), |b| drop(b.bind(&dir.join(name), &format!("/proc/{name}"), &["rbind"])));
+        let out = t.sh(&format!("cat /proc/{name}"), |b| {
+            b.bind(&dir.join(name), &format!("/proc/{name}"), &["rbind"]);
+        });
         assert_eq!(out, format!("own {name}\n"));
     }
 }
@@ -589,7 +595,10 @@ fn device_over_a_link_of_the_image(t: &Case) {
     let (b, canary) = (t.bundle_sh("true"), Canary::new(t));
     no_dev_mounts(&b);
     symlink(canary.path("secret"), b.root("/dev/node")).unwrap();
-    b.edit(|c| c["linux"]["devices"] = json!([{"path": "/dev/node", "type": "c", "major": 1, "minor": 3, "uid": 1000, "gid": 1000, "fileMode": 0o777}]));
+    b.edit(|c| {
+        c["linux"]["devices"] =
+            json!([{"path": "/dev/node", "type": "c", "major": 1, "minor": 3, "uid": 1000, "gid": 1000, "fileMode": 0o777}])
+    });
     harmless(t, &b, &canary);
 }
 
@@ -601,7 +610,8 @@ fn the_environment_of_the_runtime_is_not_readable(t: &Case) {
 }
 
 fn the_container_cannot_see_the_state_root(t: &Case) {
-    let out = t.sh(&format!("ls {} 2>&1; grep -c {} /proc/self/mountinfo; true", t.state_root().display(), t.state_root().display()), |_| ());
+    let out =
+        t.sh(&format!("ls {} 2>&1; grep -c {} /proc/self/mountinfo; true", t.state_root().display(), t.state_root().display()), |_| ());
     assert!(out.ends_with("0\n"), "{out}");
 }
 
@@ -647,7 +657,11 @@ fn stdin_that_is_a_file_keeps_its_owner(t: &Case) {
 /// CVE-2022-0811: a value that smuggles another setting.
 fn sysctl_that_writes_elsewhere_is_refused(t: &Case) {
     let before = read("/proc/sys/kernel/core_pattern");
-    for (key, value) in [("kernel.shm_rmid_forced", "1+kernel.core_pattern=|/x"), ("net.ipv4.ip_forward", "1\nkernel.core_pattern=x"), ("kernel/core_pattern", before.trim())] {
+    for (key, value) in [
+        ("kernel.shm_rmid_forced", "1+kernel.core_pattern=|/x"),
+        ("net.ipv4.ip_forward", "1\nkernel.core_pattern=x"),
+        ("kernel/core_pattern", before.trim()),
+    ] {
         let b = t.bundle();
         b.edit(|c| c["linux"]["sysctl"] = json!({key: value}));
         t.refused(&b);
@@ -657,9 +671,10 @@ fn sysctl_that_writes_elsewhere_is_refused(t: &Case) {
 
 /// CVE-2023-25809, CVE-2022-0492.
 fn cgroup_mount_without_a_namespace_cannot_be_written(t: &Case) {
-    let out = t.sh("find /sys/fs/cgroup -name release_agent -o -name cgroup.procs | while read f; do probe open $f w; done | sort | uniq", |b| {
-        b.leave_namespace("cgroup");
-    });
+    let out =
+        t.sh("find /sys/fs/cgroup -name release_agent -o -name cgroup.procs | while read f; do probe open $f w; done | sort | uniq", |b| {
+            b.leave_namespace("cgroup");
+        });
     assert!(!out.contains("ok"), "{out}");
 }
 
@@ -706,7 +721,10 @@ fn setuid_bits_of_the_image_do_not_help_without_privileges(t: &Case) {
 fn the_host_is_not_reachable_by_proc_1_root(t: &Case) {
     let canary = Canary::new(t);
     let out = t.sh(
-        &format!("for p in /proc/1 /proc/self /proc/thread-self; do cat $p/root{0} $p/cwd{0} 2>&1; done; true", canary.path("secret").display()),
+        &format!(
+            "for p in /proc/1 /proc/self /proc/thread-self; do cat $p/root{0} $p/cwd{0} 2>&1; done; true",
+            canary.path("secret").display()
+        ),
         |_| (),
     );
     assert_lacks(&out, "canary secret");
@@ -715,7 +733,13 @@ fn the_host_is_not_reachable_by_proc_1_root(t: &Case) {
 fn the_parents_of_the_root_are_not_reachable_by_a_held_directory(t: &Case) {
     let canary = Canary::new(t);
     let up = "../".repeat(20);
-    let out = t.sh(&format!("cd /; cat {up}{0} 2>&1; cd /bin; cat {up}{0} 2>&1; true", canary.path("secret").display().to_string().trim_start_matches('/')), |_| ());
+    let out = t.sh(
+        &format!(
+            "cd /; cat {up}{0} 2>&1; cd /bin; cat {up}{0} 2>&1; true",
+            canary.path("secret").display().to_string().trim_start_matches('/')
+        ),
+        |_| (),
+    );
     assert_lacks(&out, "canary secret");
 }
 
@@ -763,9 +787,19 @@ fn long_strings_everywhere(t: &Case) {
         |c, long| c["process"]["env"] = json!(["PATH=/bin", format!("LONG={long}")]),
         |c, long| c["annotations"] = json!({"long": long}),
         |c, long| c["linux"]["maskedPaths"] = json!([format!("/{long}")]),
-        |c, long| c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/mnt", "type": "bind", "source": format!("/{long}"), "options": ["bind"]})),
+        |c, long| {
+            c["mounts"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"destination": "/mnt", "type": "bind", "source": format!("/{long}"), "options": ["bind"]}))
+        },
         |c, long| c["mounts"].as_array_mut().unwrap().push(json!({"destination": format!("/{long}"), "type": "tmpfs", "source": "tmpfs"})),
-        |c, long| c["mounts"].as_array_mut().unwrap().push(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": [format!("x={long}")]})),
+        |c, long| {
+            c["mounts"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": [format!("x={long}")]}))
+        },
         |c, long| c["linux"]["cgroupsPath"] = json!(format!("{}/{long}", c["linux"]["cgroupsPath"].as_str().unwrap())),
     ] {
         let b = t.bundle_sh("true");

@@ -53,7 +53,7 @@ fn pid_is_the_first_process_seen_from_the_host(t: &Case) {
     b.args(&["sleep", "271"]);
     let c = t.started(&b);
     let pid = c.pid();
-    eventually("the process is exec'ed", || (read(format!("/proc/{pid}/cmdline")) == "sleep\0271\0").then_some(()));
+    eventually("the process is exec'ed", || (read(format!("/proc/{pid}/cmdline")) == "sleep\x00271\x00").then_some(()));
     let status = read(format!("/proc/{pid}/status"));
     assert!(field(&status, "NSpid").ends_with("\t1"), "{status}");
 }

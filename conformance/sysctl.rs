@@ -25,7 +25,9 @@ pub const TESTS: &[Test] = suite![
 ];
 
 fn sysctl(t: &Case, values: Value, script: &str) -> String {
-    t.sh(script, |b| drop(b.edit(|c| c["linux"]["sysctl"] = values)))
+    t.sh(script, |b| {
+        b.edit(|c| c["linux"]["sysctl"] = values);
+    })
 }
 
 fn a_network_value_is_set(t: &Case) {
@@ -45,7 +47,8 @@ fn a_uts_value_is_set(t: &Case) {
 }
 
 fn several_values_are_set(t: &Case) {
-    let values = json!({"net.ipv4.ip_forward": "1", "kernel.shmmni": "2048", "kernel.sem": "250 32000 100 200", "net.core.somaxconn": "77"});
+    let values =
+        json!({"net.ipv4.ip_forward": "1", "kernel.shmmni": "2048", "kernel.sem": "250 32000 100 200", "net.core.somaxconn": "77"});
     let out = sysctl(t, values, "cd /proc/sys; cat net/ipv4/ip_forward kernel/shmmni kernel/sem net/core/somaxconn");
     assert_eq!(out, "1\n2048\n250\t32000\t100\t200\n77\n");
 }
@@ -74,18 +77,30 @@ fn refused(t: &Case, key: &str, value: &str, change: impl FnOnce(&Bundle)) -> St
 
 fn a_network_value_without_the_namespace_is_refused(t: &Case) {
     let before = read("/proc/sys/net/core/somaxconn");
-    assert_has(&refused(t, "net.core.somaxconn", "99", |b| drop(b.leave_namespace("network"))), "net.core.somaxconn");
+    assert_has(
+        &refused(t, "net.core.somaxconn", "99", |b| {
+            b.leave_namespace("network");
+        }),
+        "net.core.somaxconn",
+    );
     assert_eq!(read("/proc/sys/net/core/somaxconn"), before);
 }
 
 fn an_ipc_value_without_the_namespace_is_refused(t: &Case) {
-    assert_has(&refused(t, "kernel.msgmax", "8192", |b| drop(b.leave_namespace("ipc"))), "kernel.msgmax");
+    assert_has(
+        &refused(t, "kernel.msgmax", "8192", |b| {
+            b.leave_namespace("ipc");
+        }),
+        "kernel.msgmax",
+    );
 }
 
 fn a_network_value_in_the_hosts_namespace_by_path_is_refused(t: &Case) {
     let before = read("/proc/sys/net/core/somaxconn");
     let own = format!("/proc/{}/ns/net", std::process::id());
-    refused(t, "net.core.somaxconn", &before.trim().to_owned(), |b| drop(b.namespace(json!({"type": "network", "path": own}))));
+    refused(t, "net.core.somaxconn", before.trim(), |b| {
+        b.namespace(json!({"type": "network", "path": own}));
+    });
 }
 
 fn a_value_of_the_whole_machine_is_refused(t: &Case) {

@@ -45,7 +45,13 @@ fn pty(rows: u16, columns: u16) -> Pty {
 impl Pty {
     fn open(&self) -> File {
         // O_NOCTTY, lest it become the terminal of the test itself.
-        rustix::fs::open(&self.slave, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).unwrap().into()
+        rustix::fs::open(
+            &self.slave,
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap()
+        .into()
     }
 
     fn run(&self, t: &Case, b: &Bundle) -> Child {
@@ -140,8 +146,8 @@ fn dev_console_over_a_file_of_the_image(t: &Case) {
 
 fn size_of_the_callers_terminal_is_passed_on(t: &Case) {
     // Some runtimes set it a moment after the start.
-    let b = t.bundle_sh("n=0; while test \"$(stty size)\" = '0 0' && test $n -lt 100; do n=$((n + 1)); sleep 0.05; done; stty size");
-    assert_eq!(at_terminal(t, &b, 31, 97).0, "31 97\n");
+    let b = t.bundle_sh("n=0; while ! probe tty | grep '^size: [1-9]' && test $n -lt 100; do n=$((n + 1)); sleep 0.05; done");
+    assert_eq!(at_terminal(t, &b, 31, 97).0, "size: 31 97\n");
 }
 
 fn output_comes_once(t: &Case) {

@@ -52,7 +52,8 @@ fn offsets_are_applied(t: &Case) {
     let before = boottime();
     let seen = clock(t, "boottime", |b| time(b, json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 2_000_000}})));
     assert!((1_000_000..1_000_100).contains(&(seen - before)), "{seen} {before}");
-    let seen = clock(t, "monotonic", |b| time(b, json!({"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 2_000_000, "nanosecs": 0}})));
+    let seen =
+        clock(t, "monotonic", |b| time(b, json!({"boottime": {"secs": 1_000_000}, "monotonic": {"secs": 2_000_000, "nanosecs": 0}})));
     assert!(seen >= 2_000_000, "{seen}");
 }
 
@@ -101,6 +102,8 @@ fn in_a_user_namespace(t: &Case) {
 }
 
 fn the_process_itself_is_in_it(t: &Case) {
-    let out = t.sh("test $(readlink /proc/self/ns/time) = $(readlink /proc/self/ns/time_for_children) && echo same", |b| time(b, json!({"boottime": {"secs": 100}})));
+    let out = t.sh("test $(readlink /proc/self/ns/time) = $(readlink /proc/self/ns/time_for_children) && echo same", |b| {
+        time(b, json!({"boottime": {"secs": 100}}))
+    });
     assert_eq!(out, "same\n");
 }

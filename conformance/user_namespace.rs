@@ -53,7 +53,9 @@ fn ids_are_mapped(t: &Case) {
 
 fn several_ranges_are_mapped(t: &Case) {
     let maps = json!([{"containerID": 0, "hostID": HOST, "size": 10}, {"containerID": 10, "hostID": 300_000, "size": 5}]);
-    let out = sh(t, "cat /proc/self/uid_map", |b| drop(b.edit(|c| c["linux"]["uidMappings"] = maps)));
+    let out = sh(t, "cat /proc/self/uid_map", |b| {
+        b.edit(|c| c["linux"]["uidMappings"] = maps);
+    });
     assert_eq!(words(&out), "0 100000 10 10 300000 5");
 }
 
@@ -65,21 +67,27 @@ fn files_belong_to_the_mapped_ids(t: &Case) {
 }
 
 fn proc_sys_and_dev_stand(t: &Case) {
-    let out = sh(t, "probe filesystem /proc; probe filesystem /sys; probe filesystem /dev; probe filesystem /dev/mqueue; ls /dev/pts", |_| ());
+    let out =
+        sh(t, "probe filesystem /proc; probe filesystem /sys; probe filesystem /dev; probe filesystem /dev/mqueue; ls /dev/pts", |_| ());
     assert_eq!(out, "9fa0\n62656572\n1021994\n19800202\nptmx\n");
 }
 
 fn device_nodes_work(t: &Case) {
-    let out = sh(t, "for d in null zero full random urandom tty; do probe rdev /dev/$d; done; echo x > /dev/null && head -c 4 /dev/zero | wc -c", |_| ());
+    let out = sh(
+        t,
+        "for d in null zero full random urandom tty; do probe rdev /dev/$d; done; echo x > /dev/null && head -c 4 /dev/zero | wc -c",
+        |_| (),
+    );
     let first: Vec<_> = out.lines().map(|l| l.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(first, ["c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "4"]);
 }
 
 fn the_container_owns_its_other_namespaces(t: &Case) {
     let caps = json!(["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
-    let out = sh(t, "ip link set lo down && ip link set lo up && hostname other && hostname && mount -t tmpfs x /mnt && echo mounted", |b| {
-        b.edit(|c| c["process"]["capabilities"] = json!({"bounding": caps, "effective": caps, "permitted": caps}));
-    });
+    let out =
+        sh(t, "ip link set lo down && ip link set lo up && hostname other && hostname && mount -t tmpfs x /mnt && echo mounted", |b| {
+            b.edit(|c| c["process"]["capabilities"] = json!({"bounding": caps, "effective": caps, "permitted": caps}));
+        });
     assert_eq!(out, "other\nmounted\n");
 }
 
@@ -101,7 +109,9 @@ fn setgroups_is_allowed(t: &Case) {
 }
 
 fn additional_groups(t: &Case) {
-    let out = sh(t, "grep Groups /proc/self/status", |b| drop(b.edit(|c| c["process"]["user"] = json!({"uid": 0, "gid": 0, "additionalGids": [5, 6]}))));
+    let out = sh(t, "grep Groups /proc/self/status", |b| {
+        b.edit(|c| c["process"]["user"] = json!({"uid": 0, "gid": 0, "additionalGids": [5, 6]}));
+    });
     assert_eq!(words(&out), "Groups: 5 6");
 }
 
@@ -134,7 +144,8 @@ fn overlapping_mappings_are_refused(t: &Case) {
     let b = t.bundle();
     b.userns(HOST, 100);
     b.edit(|c| {
-        c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": HOST, "size": 10}, {"containerID": 5, "hostID": 300_000, "size": 5}]);
+        c["linux"]["uidMappings"] =
+            json!([{"containerID": 0, "hostID": HOST, "size": 10}, {"containerID": 5, "hostID": 300_000, "size": 5}]);
     });
     t.refused(&b);
 }
@@ -199,7 +210,12 @@ fn the_host_pid_namespace_with_proc(t: &Case) {
 }
 
 fn readonly_root(t: &Case) {
-    assert_has(&sh(t, "touch /new 2>&1; true", |b| drop(b.edit(|c| c["root"]["readonly"] = json!(true)))), "Read-only");
+    assert_has(
+        &sh(t, "touch /new 2>&1; true", |b| {
+            b.edit(|c| c["root"]["readonly"] = json!(true));
+        }),
+        "Read-only",
+    );
 }
 
 fn readonly_bind_cannot_be_made_writable(t: &Case) {
@@ -214,7 +230,11 @@ fn readonly_bind_cannot_be_made_writable(t: &Case) {
 }
 
 fn masks_hold(t: &Case) {
-    let out = sh(t, "cat /proc/keys | wc -c; ls /proc/acpi 2>/dev/null | wc -l; touch /proc/sys/x 2>&1; echo 1 > /proc/sys/kernel/randomize_va_space; true", |_| ());
+    let out = sh(
+        t,
+        "cat /proc/keys | wc -c; ls /proc/acpi 2>/dev/null | wc -l; touch /proc/sys/x 2>&1; echo 1 > /proc/sys/kernel/randomize_va_space; true",
+        |_| (),
+    );
     assert!(out.starts_with("0\n0\n"), "{out}");
 }
 
@@ -253,7 +273,9 @@ fn the_first_process_cannot_be_traced_while_it_is_set_up(t: &Case) {
 fn host_files_of_root_stay_out_of_reach(t: &Case) {
     let dir = t.mkdir("data");
     write(dir.join("file"), "x");
-    let out = sh(t, "touch /mnt/file 2>&1; touch /mnt/new 2>&1; stat -c %u /mnt/file", |b| drop(b.bind(&dir, "/mnt", &["rbind"])));
+    let out = sh(t, "touch /mnt/file 2>&1; touch /mnt/new 2>&1; stat -c %u /mnt/file", |b| {
+        b.bind(&dir, "/mnt", &["rbind"]);
+    });
     assert_eq!(out.matches("Permission denied").count(), 2, "{out}");
     assert_has(&out, "65534\n");
 }

@@ -61,13 +61,18 @@ fn probe(path: &Path) -> Result<(), String> {
     if let Some(ready) = std::env::var_os("PROBE") {
         return fs::copy(&ready, path).map(drop).map_err(|e| format!("PROBE={}: {e}", ready.display()));
     }
+    let source = path.with_extension("c");
+    fs::write(&source, include_str!("probe.c")).map_err(|e| format!("{}: {e}", source.display()))?;
     let compiled = std::process::Command::new("cc")
         .args(["-static", "-O1", "-Wall", "-o"])
-        .arg(path)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("support/probe.c"))
+        .args([path, &source])
         .output()
         .map_err(|e| format!("cc: {e}"))?;
-    if compiled.status.success() { Ok(()) } else { Err(format!("the probe does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr))) }
+    if compiled.status.success() {
+        Ok(())
+    } else {
+        Err(format!("the probe does not compile:\n{}", String::from_utf8_lossy(&compiled.stderr)))
+    }
 }
 
 pub struct Case {

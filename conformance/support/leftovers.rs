@@ -28,6 +28,10 @@ pub fn find(environment: &Environment, dir: &Path, cgroup: &str) -> Vec<String> 
 fn look(environment: &Environment, dir: &Path, cgroup: &str) -> Vec<String> {
     let mut left = Vec::new();
     for entry in fs::read_dir(dir.join("state")).into_iter().flatten().flatten() {
+        // No id begins with a dot: what does is the runtime's own, for all containers.
+        if entry.file_name().as_bytes().starts_with(b".") {
+            continue;
+        }
         left.push(format!("state {}", entry.file_name().display()));
     }
     let mut cgroups = Vec::new();

@@ -11,7 +11,6 @@ pub mod registry;
 pub mod runtime;
 pub mod socket;
 
-
 pub use bundle::Bundle;
 pub use case::Case;
 pub use container::Container;
@@ -71,8 +70,5 @@ pub fn assert_lacks(haystack: &str, needle: &str) {
 /// The value of `key` in text of the form of /proc/PID/status.
 #[track_caller]
 pub fn field<'a>(text: &'a str, key: &str) -> &'a str {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
-        .unwrap_or_else(|| panic!("no {key} in:\n{text}"))
-        .trim()
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap_or_else(|| panic!("no {key} in:\n{text}")).trim()
 }

@@ -53,7 +53,6 @@ pub struct Call<'a> {
     globals: Vec<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    clear_env: bool,
     stdin: Vec<u8>,
     shell: Option<String>,
     cwd: Option<PathBuf>,
@@ -69,7 +68,6 @@ impl<'a> Call<'a> {
             globals: Vec::new(),
             args: args.into_iter().map(Into::into).collect(),
             env: Vec::new(),
-            clear_env: false,
             stdin: Vec::new(),
             shell: None,
             cwd: None,
@@ -92,11 +90,6 @@ impl<'a> Call<'a> {
 
     pub fn env(mut self, key: &str, value: impl Into<String>) -> Self {
         self.env.push((key.to_owned(), value.into()));
-        self
-    }
-
-    pub fn clear_env(mut self) -> Self {
-        self.clear_env = true;
         self
     }
 
@@ -148,9 +141,6 @@ impl<'a> Call<'a> {
                 command
             }
         };
-        if self.clear_env {
-            command.env_clear();
-        }
         command.env_remove("RUNTIME").env(super::leftovers::MARK, self.case.dir());
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
         if let Some(dir) = &self.cwd {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
-    let get = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let (out, target) = (PathBuf::from(get("OUT_DIR")), get("TARGET"));
     let source = Path::new(&get("CARGO_MANIFEST_DIR")).join("../init");
     for path in ["../init", "../plan", "../../Cargo.toml", "build.rs"] {
@@ -27,6 +26,22 @@ fn main() {
     let size = std::fs::metadata(&built).map_or(0, |m| m.len());
     assert!(size <= 150 * 1024, "aril-init has grown to {size} bytes: it is copied at every start");
     println!("cargo:rustc-env=ARIL_COMMIT={}", commit());
+    if relr(&target) {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Whether relocations can be packed, to a sixtieth of their size: a static program of glibc relocates itself, and knows how since 2.36.
+fn relr(target: &str) -> bool {
+    let native = target == get("HOST") && target.ends_with("-gnu");
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    let text = output.ok().map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
+    let mut version = text.trim_start_matches("glibc ").split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    native && (version.next(), version.next()) >= (Some(2), Some(36))
+}
+
+fn get(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
 }
 
 /// The commit that is built, for `aril --version`; empty outside of a checkout.

@@ -70,7 +70,7 @@ fn become_hook(hook: &Hook<'_>, input: i32, output: i32) -> Result<()> {
 /// Feeds it, reads it, and waits until it ends; its children may hold the pipes longer. Out of time it is killed.
 fn attend(x: &mut Executor, mut state: &[u8], mut input: i32, output: i32, pidfd: i32, timeout: u32) -> Result<()> {
     let end = sys::now()? + u64::from(timeout) * 1000;
-    let wait = |fd, events: u32| general::pollfd { fd, events: events as i16, revents: 0 };
+    let wait = sys::pollfd;
     x.detail.set(b"");
     let mut output_open = true;
     loop {

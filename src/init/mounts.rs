@@ -54,7 +54,7 @@ pub(crate) fn open_tree(x: &mut Executor, into: Slot, at: Slot, path: &CStr, rec
 pub(crate) fn new_fs(x: &mut Executor, into: Slot, kind: &CStr, options: &List<'_>, attr: u64) -> Result<()> {
     let context = open(Sysno::fsopen, [kind.as_ptr() as usize, general::FSOPEN_CLOEXEC as usize, 0, 0, 0, 0])?;
     let mount = configure(context, options).and_then(|()| {
-        let a = [fd(context), general::FSMOUNT_CLOEXEC as usize, attr as usize, 0, 0, 0];
+        let a = [fd(context), general::FSMOUNT_CLOEXEC as usize, sys::word(attr), 0, 0, 0];
         open(Sysno::fsmount, a)
     });
     if mount.is_err() {
@@ -134,7 +134,7 @@ pub(crate) struct Node {
 fn parent(at: i32, path: &CStr) -> Result<(i32, &CStr)> {
     let bytes = path.to_bytes_with_nul();
     let Some(slash) = bytes.iter().rposition(|&b| b == b'/') else {
-        return Ok((call(Sysno::fcntl, [fd(at), general::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0])? as i32, path));
+        return Ok((open(Sysno::fcntl, [fd(at), general::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0])?, path));
     };
     let mut dir = [0; 4096];
     if slash >= dir.len() {
@@ -157,7 +157,7 @@ fn mknod_at(dir: i32, name: &CStr, node: &Node) -> Result<()> {
     let (major, minor) = (u64::from(node.device.0), u64::from(node.device.1));
     // new_encode_dev of the kernel, as makedev(3) up to the widths that it has
     let device = (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & !0xff) << 12);
-    match call(Sysno::mknodat, [fd(dir), name.as_ptr() as usize, node.mode as usize, device as usize, 0, 0]) {
+    match call(Sysno::mknodat, [fd(dir), name.as_ptr() as usize, node.mode as usize, sys::word(device), 0, 0]) {
         Err(Failure { errno: errno::EEXIST, call }) => {
             let there = stat(dir, name)?;
             let same = there.is(node.mode & general::S_IFMT) && there.device == node.device;

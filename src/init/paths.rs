@@ -1,6 +1,6 @@
 //! Paths inside the root file system, which is hostile: every one is resolved by `openat2(2)` from the root's descriptor.
 
-use crate::sys::{Failure, Result, call, close, failure, fd, openat2, stat};
+use crate::sys::{Failure, Result, call, close, failure, fd, open, openat2, stat};
 use aril_plan::Kind;
 use core::ffi::CStr;
 use linux_raw_sys::{errno, general};
@@ -46,7 +46,7 @@ fn make(root: i32, path: &CStr, file: bool) -> Result<i32> {
         return Err(failure(Sysno::openat2, errno::ENAMETOOLONG));
     }
     buffer[..bytes.len()].copy_from_slice(bytes);
-    let mut at = call(Sysno::fcntl, [fd(root), general::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0])? as i32;
+    let mut at = open(Sysno::fcntl, [fd(root), general::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0])?;
     let mut made = false;
     let mut begin = 0;
     while begin < bytes.len() {

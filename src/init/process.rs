@@ -232,19 +232,17 @@ pub(crate) fn gate(listener: i32, talk: &mut Talk) -> Result<()> {
     let mask = IGNORED.iter().fold(!0_u64, |mask, signal| mask & !(1 << (signal - 1)));
     sys::block_signals(mask)?;
     let flags = (general::O_CLOEXEC | general::O_NONBLOCK) as usize;
-    let signals = call(Sysno::signalfd4, [fd(-1), (&raw const mask) as usize, 8, flags, 0, 0])? as i32;
+    let signals = sys::open(Sysno::signalfd4, [fd(-1), (&raw const mask) as usize, 8, flags, 0, 0])?;
     talk.replace(-1);
     loop {
-        let wait = |fd| general::pollfd { fd, events: general::POLLIN as i16, revents: 0 };
-        let mut ready = [wait(listener), wait(signals)];
+        let mut ready = [listener, signals].map(|fd| sys::pollfd(fd, general::POLLIN));
         sys::poll(&mut ready, None)?;
         if ready[1].revents != 0 {
             let mut info = [0_u8; 128]; // struct signalfd_siginfo begins with the signal's number
             sys::read(signals, &mut info)?;
             sys::exit(128 + i32::from(info[0]));
         }
-        let caller = call(Sysno::accept4, [fd(listener), 0, 0, general::O_CLOEXEC as usize, 0, 0])?;
-        talk.replace(caller as i32);
+        talk.replace(sys::open(Sysno::accept4, [fd(listener), 0, 0, general::O_CLOEXEC as usize, 0, 0])?);
         if begin(talk)? {
             break;
         }
@@ -266,12 +264,13 @@ fn begin(talk: &mut Talk) -> Result<bool> {
 
 /// Moves the socket to the first number and closes everything above it, whatever it is.
 pub(crate) fn close_from(talk: &mut Talk, first: u32) -> Result<()> {
-    if talk.socket() as u32 != first {
+    let socket = talk.socket().cast_unsigned();
+    if socket != first {
         call(Sysno::dup3, [fd(talk.socket()), first as usize, general::O_CLOEXEC as usize, 0, 0, 0])?;
-        if (talk.socket() as u32) < first {
-            talk.replace(first as i32);
+        if socket < first {
+            talk.replace(first.cast_signed());
         } else {
-            *talk = Talk::new(first as i32);
+            *talk = Talk::new(first.cast_signed());
         }
     }
     call(Sysno::close_range, [first as usize + 1, u32::MAX as usize, 0, 0, 0, 0]).map(drop)

@@ -59,13 +59,14 @@ impl Talk {
     /// Reports a failed step. If even that fails nobody is there to hear.
     pub(crate) fn fault(&self, step: u32, Failure { call, errno }: Failure, detail: &[u8]) {
         let detail = &detail[..detail.len().min(DETAIL_MAX)];
-        let report = Report { about: About::Fault, step, call: call as u32, value: errno.cast_signed(), detail: detail.len() as u32 };
+        let len = u32::try_from(detail.len()).unwrap_or(0);
+        let report = Report { about: About::Fault, step, call: call as u32, value: errno.cast_signed(), detail: len };
         let _ = self.send(report, detail, -1);
     }
 
     /// Tells the host the pid and pidfd of the container's first process.
     pub(crate) fn forked(&self, step: u32, pid: usize, pidfd: i32) -> Result<()> {
-        self.send(Report { about: About::Forked, step, call: 0, value: pid as i32, detail: 0 }, &[], pidfd)
+        self.send(Report { about: About::Forked, step, call: 0, value: sys::int(pid), detail: 0 }, &[], pidfd)
     }
 
     /// Has the host do the step (with a descriptor of ours, where it needs one) and waits for its answer.

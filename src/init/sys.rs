@@ -23,7 +23,25 @@ pub(crate) const fn failure(call: Sysno, errno: u32) -> Failure {
 
 /// A descriptor (or `AT_FDCWD`) as the kernel takes it.
 pub(crate) const fn fd(fd: i32) -> usize {
-    fd as isize as usize
+    (fd as isize).cast_unsigned()
+}
+
+/// A descriptor or a pid, which the kernel returns as an `int`.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) const fn int(result: usize) -> i32 {
+    result as i32
+}
+
+/// A value of 64 bits as an argument: registers are as wide on every architecture that this is built for.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) const fn word(value: u64) -> usize {
+    const { assert!(size_of::<usize>() == size_of::<u64>()) }
+    value as usize
+}
+
+/// The bits of `events` in a `struct pollfd`, which has 16.
+pub(crate) fn pollfd(fd: i32, events: u32) -> general::pollfd {
+    general::pollfd { fd, events: i16::try_from(events).unwrap_or(0), revents: 0 }
 }
 
 /// Makes the call; arguments beyond its own are ignored by the kernel. Never interrupted: `EINTR` is tried again.
@@ -34,7 +52,7 @@ pub(crate) fn call(call: Sysno, a: [usize; 6]) -> Result<usize> {
         match (result as isize).unsigned_abs() {
             error if (result as isize) < 0 && error < 4096 => {
                 if error != errno::EINTR as usize {
-                    return Err(Failure { call, errno: error as u32 });
+                    return Err(Failure { call, errno: u32::try_from(error).unwrap_or(0) });
                 }
             }
             _ => return Ok(result),
@@ -44,13 +62,13 @@ pub(crate) fn call(call: Sysno, a: [usize; 6]) -> Result<usize> {
 
 /// The call of a function that returns a descriptor.
 pub(crate) fn open(nr: Sysno, a: [usize; 6]) -> Result<i32> {
-    call(nr, a).map(|fd| fd as i32)
+    call(nr, a).map(int)
 }
 
 /// `exit_group(2)`
 pub(crate) fn exit(status: i32) -> ! {
     loop {
-        let _ = call(Sysno::exit_group, [status as usize, 0, 0, 0, 0, 0]);
+        let _ = call(Sysno::exit_group, [status.cast_unsigned() as usize, 0, 0, 0, 0, 0]);
     }
 }
 

@@ -26,17 +26,36 @@ pub fn write(pid: i32, spec: &Spec, host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// The programs that [`write`] runs for a container that makes a user namespace, each with the map that needs it.
+#[must_use]
+pub fn programs(spec: &Spec, host: &Host) -> Vec<(Pointer, String)> {
+    let of = |kind: &str, mappings: Option<&Vec<_>>| {
+        let at = Pointer::to(&format!("/linux/{kind}Mappings"));
+        let map = idmap::resolve(mappings.filter(|m| !m.is_empty())?, &at).ok()?;
+        needs_program(kind, &map, host).then(|| (at, program(kind)))
+    };
+    let linux = spec.linux().as_ref();
+    let uids = of("uid", linux.and_then(|l| l.uid_mappings().as_ref()));
+    uids.into_iter().chain(of("gid", linux.and_then(|l| l.gid_mappings().as_ref()))).collect()
+}
+
+/// Without privilege a process may map its own id alone.
+fn needs_program(kind: &str, map: &IdMap, host: &Host) -> bool {
+    let own = if kind == "uid" { host.euid } else { host.egid };
+    !host.privileged() && !matches!(map.ranges(), [only] if only.size == 1 && only.host == own)
+}
+
+fn program(kind: &str) -> String {
+    format!("new{kind}map")
+}
+
 fn one(pid: i32, kind: &str, map: &IdMap, host: &Host) -> Result<()> {
-    if !host.privileged() {
-        let own = if kind == "uid" { host.euid } else { host.egid };
-        let [only] = map.ranges() else { return helper(pid, kind, map) };
-        if only.size != 1 || only.host != own {
-            return helper(pid, kind, map);
-        }
-        // A process may map its own group if it gives up setgroups(2), by which it could leave a group that denies something.
-        if kind == "gid" {
-            sys::fs::write_file(&file(pid, "setgroups"), b"deny")?;
-        }
+    if needs_program(kind, map, host) {
+        return helper(pid, kind, map);
+    }
+    // A process may map its own group if it gives up setgroups(2), by which it could leave a group that denies something.
+    if kind == "gid" && !host.privileged() {
+        sys::fs::write_file(&file(pid, "setgroups"), b"deny")?;
     }
     Ok(sys::fs::write_file(&file(pid, &format!("{kind}_map")), &map.bytes())?)
 }
@@ -47,7 +66,7 @@ fn file(pid: i32, name: &str) -> PathBuf {
 
 /// The set-uid helpers know from /etc/subuid and /etc/subgid which ids a user may map.
 fn helper(pid: i32, kind: &str, map: &IdMap) -> Result<()> {
-    let program = format!("new{kind}map");
+    let program = program(kind);
     let mut command = Command::new(&program);
     command.arg(pid.to_string());
     for range in map.ranges() {

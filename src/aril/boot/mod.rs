@@ -1,6 +1,5 @@
 //! Starting the executor, and talking with it until the container is what the configuration says.
 
-pub mod describe;
 pub mod hooks;
 pub mod idmaps;
 pub mod image;

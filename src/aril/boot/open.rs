@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens the sources in order.
 ///
@@ -38,9 +38,7 @@ fn one(source: &Source, place: &Place, gate: Option<&OwnedFd>) -> Result<OwnedFd
             Ok(tree)
         }
         Source::Cgroup { hierarchy, attr } => {
-            let directory = place.hierarchies.get(*hierarchy).map(crate::cgroup::Hierarchy::directory);
-            let directory = directory.ok_or_else(|| Error::Other("the container has no cgroup to show".to_owned()))?;
-            let tree = tree(&directory, false, false)?;
+            let tree = tree(&cgroup(place, *hierarchy)?, false, false)?;
             let change = mount::Change { set: *attr, clear: 0, propagation: libc::MS_PRIVATE };
             mount::set_attr(tree.as_fd(), false, change, None)?;
             Ok(tree)
@@ -83,13 +81,40 @@ fn namespace(path: &Path, kind: u32) -> Result<OwnedFd> {
     Err(Error::Other(format!("{} is a {} namespace, not a {} one", path.display(), name(found), name(kind))))
 }
 
+/// Whether a source could be opened, as far as that can be told without a privilege, and without making anything.
+///
+/// # Errors
+/// Why it could not.
+pub fn check(source: &Source, place: &Place) -> Result<()> {
+    match source {
+        Source::Tree { path, nofollow, .. } => {
+            let nofollow = if *nofollow { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+            Ok(sys::fs::open(path, OFlag::O_PATH | nofollow, 0).map(drop)?)
+        }
+        Source::Namespace { path, kind } => namespace(path, *kind).map(drop),
+        Source::Null => null_device().map(drop),
+        Source::Cgroup { hierarchy, .. } => cgroup(place, *hierarchy).map(drop),
+        Source::Proc | Source::Gate => Ok(()),
+    }
+}
+
+fn cgroup(place: &Place, hierarchy: usize) -> Result<PathBuf> {
+    let directory = place.hierarchies.get(hierarchy).map(crate::cgroup::Hierarchy::directory);
+    directory.ok_or_else(|| Error::Other("the container has no cgroup to show".to_owned()))
+}
+
 /// The null device: whatever stands at its path must be it (CVE-2025-31133).
-fn null() -> Result<OwnedFd> {
+fn null_device() -> Result<OwnedFd> {
     let file = sys::fs::open(Path::new("/dev/null"), OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
     let stat = sys::fs::fstat(&file)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != libc::makedev(1, 3) {
         return Err(Error::Other("/dev/null is not the null device".to_owned()));
     }
+    Ok(file)
+}
+
+fn null() -> Result<OwnedFd> {
+    let file = null_device()?;
     let tree = mount::open_tree(file.as_fd(), c"", false)?;
     let change = mount::Change { set: mount::attr::NOSUID | mount::attr::NOEXEC, clear: mount::attr::NODEV, propagation: libc::MS_PRIVATE };
     mount::set_attr(tree.as_fd(), false, change, None)?;

@@ -1,7 +1,7 @@
 //! The host's side of the talk with the executor: see `aril_plan::talk`, where the protocol is drawn.
 
-use super::describe;
 use crate::compile::Plan;
+use crate::compile::describe;
 use crate::config::Pointer;
 use crate::error::{Error, Result};
 use crate::sys::{self, Errno, socket};

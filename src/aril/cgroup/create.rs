@@ -4,6 +4,8 @@ use super::dir::Dir;
 use super::{Cgroup, Hierarchy, Member, Place, Version, keyed};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
+use nix::fcntl::AtFlags;
+use nix::unistd::AccessFlags;
 use std::collections::BTreeSet;
 
 /// The controllers that every container is given where the cgroup above has them, for its limits and for the figures that managers read.
@@ -37,6 +39,38 @@ impl Cgroup {
         }
         Ok(Cgroup { members })
     }
+}
+
+impl Place {
+    /// Why the cgroup could not be made, as far as that can be told without making it.
+    #[must_use]
+    pub fn check(&self) -> Vec<Error> {
+        let checked = self.hierarchies.iter().map(|it| check_in(it).doing(|| format!("cannot make cgroup {:?}", it.directory())));
+        let refused = checked.filter_map(Result::err);
+        refused.filter(|error| !(self.optional && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM | Errno::EROFS)))).collect()
+    }
+}
+
+fn check_in(hierarchy: &Hierarchy) -> Result<()> {
+    let root = Dir::mount(&hierarchy.mount)?;
+    if let Some(dir) = root.open(hierarchy.relative())? {
+        return refuse_used(&dir, hierarchy);
+    }
+    // It is made in the nearest one above it that exists.
+    let mut above = hierarchy.relative();
+    while let Some((parent, _)) = above.rsplit_once('/') {
+        above = parent;
+        if let Some(dir) = root.open(above)? {
+            refuse_frozen(&dir, hierarchy)?;
+            return writable(&dir);
+        }
+    }
+    writable(&root)
+}
+
+fn writable(dir: &Dir) -> Result<()> {
+    let access = nix::unistd::faccessat(nix::fcntl::AT_FDCWD, dir.path(), AccessFlags::W_OK, AtFlags::AT_EACCESS);
+    access.map_err(|errno| explained(sys::Error::new("mkdir in", dir.path(), errno)))
 }
 
 fn create_in(hierarchy: &mut Hierarchy) -> Result<Member> {

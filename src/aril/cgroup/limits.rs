@@ -78,6 +78,12 @@ impl Limits {
             (&write.at, files.join(" or "))
         })
     }
+
+    /// The device rules, in order: `allow c 1:3 rwm`. The last that speaks of a device and a kind of access decides.
+    #[must_use]
+    pub fn devices(&self) -> Vec<String> {
+        self.devices.iter().flat_map(Devices::lines).collect()
+    }
 }
 
 fn write(

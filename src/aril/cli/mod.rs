@@ -6,6 +6,7 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod explain;
 mod flags;
 mod kill;
 mod list;
@@ -81,6 +82,7 @@ commands! {
     "run" run Run,
     "list" list List,
     "spec" spec Spec,
+    "explain" explain Explain,
 }
 
 /// Does what a command line says: its log, and the exit status.

@@ -3,6 +3,7 @@
 //! Everything here is pure: it looks at the configuration, at [`Host`] and at the request, and opens nothing. What the host has to open
 //! before is listed in the plan ([`plan::Source`]).
 
+pub mod describe;
 pub mod devices;
 pub mod hooks;
 pub mod idmap;
@@ -14,6 +15,8 @@ pub mod process;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+#[cfg(test)]
+mod tests;
 pub mod unsupported;
 pub mod uts;
 

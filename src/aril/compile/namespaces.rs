@@ -119,7 +119,9 @@ pub fn name(kind: u32) -> &'static str {
     KINDS.iter().find(|(k, _)| *k == kind).map_or("?", |(_, name)| name)
 }
 
-fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
+/// `CLONE_NEW*` of a kind in a configuration.
+#[must_use]
+pub fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
     use spec::LinuxNamespaceType as T;
     match namespace {
         T::Mount => MOUNT,
@@ -184,7 +186,8 @@ fn unshare(plan: &mut Plan, kinds: u32) {
     }
 }
 
-fn names(kinds: u32) -> String {
+/// The names of several kinds.
+pub(crate) fn names(kinds: u32) -> String {
     let names: Vec<_> = KINDS.iter().filter(|(k, _)| kinds & k != 0).map(|(_, name)| *name).collect();
     names.join(", ")
 }

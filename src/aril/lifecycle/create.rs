@@ -66,7 +66,6 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         return Err(Error::Other(TooOld(host.kernel).to_string()));
     }
     check_version(&loaded)?;
-    check_terminal(&loaded, creation, mode)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
     let rootfs =
@@ -168,6 +167,7 @@ pub fn create(global: &Global, creation: &Creation) -> Result<()> {
 pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let mut prepared = prepare(global, creation, mode)?;
     sys::fs::close_on_exec_from(3)?;
+    check_terminal(&prepared.loaded, creation, mode)?;
     for warning in prepared.loaded.warnings.iter().chain(&prepared.plan.warnings) {
         global.log.warn(warning);
     }

@@ -39,13 +39,12 @@ fn lock(store: &Store, force: bool) -> Result<()> {
     if !force || store.try_lock()? {
         return if force { Ok(()) } else { store.lock() };
     }
-    if let Some(record) = store.read()? {
-        if let Some(creator) = record.intent.creator.pidfd()? {
-            if !ended(&creator, CREATOR_MS)? {
-                let _ = sys::process::pidfd_send_signal(&creator, libc::SIGKILL);
-                ended(&creator, DEATH_MS)?;
-            }
-        }
+    if let Some(record) = store.read()?
+        && let Some(creator) = record.intent.creator.pidfd()?
+        && !ended(&creator, CREATOR_MS)?
+    {
+        let _ = sys::process::pidfd_send_signal(&creator, libc::SIGKILL);
+        ended(&creator, DEATH_MS)?;
     }
     store.lock()
 }
@@ -95,10 +94,10 @@ fn end_process(record: &Record) -> Result<()> {
         Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
-        if cgroup.is_frozen()? {
-            cgroup.thaw()?;
-        }
+    if let Some(cgroup) = Cgroup::open(&record.intent.place)?
+        && cgroup.is_frozen()?
+    {
+        cgroup.thaw()?;
     }
     if !ended(&pidfd, DEATH_MS)? {
         return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));

@@ -36,12 +36,11 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
         other => other.doing(|| format!("cannot send signal {signal} to container {id}")),
     }?;
     // A frozen process of cgroup v1 does not even die.
-    if signal == libc::SIGKILL {
-        if let Some(cgroup) = cgroup()? {
-            if cgroup.is_frozen().unwrap_or(false) {
-                cgroup.thaw()?;
-            }
-        }
+    if signal == libc::SIGKILL
+        && let Some(cgroup) = cgroup()?
+        && cgroup.is_frozen().unwrap_or(false)
+    {
+        cgroup.thaw()?;
     }
     Ok(())
 }

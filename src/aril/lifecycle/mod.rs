@@ -2,11 +2,13 @@
 
 pub mod create;
 pub mod delete;
+pub mod explain;
 pub mod foreign;
 pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod refusals;
 pub mod run;
 pub mod start;
 pub mod state_file;

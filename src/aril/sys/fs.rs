@@ -270,13 +270,14 @@ fn flock(file: impl AsFd, operation: i32) -> Result<()> {
 /// # Errors
 /// The errno of the call that failed.
 pub fn memfd(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
-    // SAFETY: the name is a C string.
-    let file = owned(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL) }.into(), "memfd_create", name);
-    let file = match file {
-        // SAFETY: as above; kernels before 6.3 do not know the flag.
-        Err(Error { errno: Errno::EINVAL, .. }) => {
-            owned(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }.into(), "memfd_create", name)?
-        }
+    let create = |flags| {
+        // SAFETY: the name is a C string.
+        let result = unsafe { libc::memfd_create(name.as_ptr(), flags) };
+        owned(result.into(), "memfd_create", name)
+    };
+    let file = match create(libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know the flag.
+        Err(Error { errno: Errno::EINVAL, .. }) => create(libc::MFD_CLOEXEC)?,
         other => other?,
     };
     let mut file = File::from(file);

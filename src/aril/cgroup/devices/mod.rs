@@ -122,6 +122,24 @@ impl Devices {
     }
 }
 
+impl Devices {
+    /// A line for each rule, as the `devices` files of v1 spell it.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        self.rules.iter().map(|rule| {
+            let kind = match rule.kind {
+                Kind::Any => 'a',
+                Kind::Block => 'b',
+                Kind::Char => 'c',
+            };
+            let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |n| n.to_string());
+            let access = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].into_iter().filter(|(bit, _)| rule.access & bit != 0);
+            let access: String = access.map(|(_, letter)| letter).collect();
+            let verb = if rule.allow { "allow" } else { "deny " };
+            format!("{verb} {kind} {}:{} {access}", number(rule.major), number(rule.minor))
+        })
+    }
+}
+
 impl Rule {
     fn same_or_wider(&self, other: &Rule) -> bool {
         (self.kind == Kind::Any || self.kind == other.kind)

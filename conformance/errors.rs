@@ -348,9 +348,16 @@ fn nothing_on_standard_output(t: &Case) {
     assert_eq!(output.stdout, "");
 }
 
+/// A tmpfs that is fit for a state root: nobody else may write to it.
+fn private_tmpfs(t: &Case, name: &str) -> std::path::PathBuf {
+    let path = t.tmpfs(name, rustix::mount::MountPropagationFlags::PRIVATE);
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    path
+}
+
 fn a_full_state_root_is_refused(t: &Case) {
-    let full = t.tmpfs("full", rustix::mount::MountPropagationFlags::PRIVATE);
-    rustix::mount::mount_remount(&full, rustix::mount::MountFlags::empty(), "size=4k,mode=700").unwrap();
+    let full = private_tmpfs(t, "full");
+    rustix::mount::mount_remount(&full, rustix::mount::MountFlags::empty(), "size=4k").unwrap();
     write(full.join("fill"), "x".repeat(4096));
     let b = t.bundle();
     let output = t.create_call(&[], &b).globals(["--root", full.to_str().unwrap()]).run();
@@ -361,8 +368,8 @@ fn a_full_state_root_is_refused(t: &Case) {
 }
 
 fn a_readonly_state_root_is_refused(t: &Case) {
-    let dir = t.tmpfs("readonly", rustix::mount::MountPropagationFlags::PRIVATE);
-    rustix::mount::mount_remount(&dir, rustix::mount::MountFlags::RDONLY, "mode=700").unwrap();
+    let dir = private_tmpfs(t, "readonly");
+    rustix::mount::mount_remount(&dir, rustix::mount::MountFlags::RDONLY, "").unwrap();
     let b = t.bundle();
     let output = t.create_call(&[], &b).globals(["--root", dir.to_str().unwrap()]).run();
     assert_has(&output.refused().to_lowercase(), "read-only file system");

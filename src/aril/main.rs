@@ -12,6 +12,10 @@ use aril::cli;
 #[allow(unsafe_code)] // the name is what the C library looks for, and nothing else has it
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
+    // What is opened later must not become descriptor 0, 1 or 2.
+    if let Err(error) = aril::sys::fs::fill_stdio() {
+        return error.errno as i32;
+    }
     let (log, outcome) = cli::run(std::env::args_os().collect());
     match outcome {
         Ok(status) => {

@@ -72,13 +72,15 @@ fn attend(x: &mut Executor, mut state: &[u8], mut input: i32, output: i32, pidfd
     let end = sys::now()? + u64::from(timeout) * 1000;
     let wait = sys::pollfd;
     x.detail.set(b"");
+    let mut output_open = true;
     loop {
         if state.is_empty() && input >= 0 {
             close(input);
             input = -1;
         }
         let left = if timeout == 0 { None } else { Some(end.saturating_sub(sys::now()?)) };
-        let mut ready = [wait(pidfd, general::POLLIN), wait(output, general::POLLIN), wait(input, general::POLLOUT)];
+        let mut ready =
+            [wait(pidfd, general::POLLIN), wait(if output_open { output } else { -1 }, general::POLLIN), wait(input, general::POLLOUT)];
         if sys::poll(&mut ready, left)? == 0 {
             let _ = call(Sysno::pidfd_send_signal, [fd(pidfd), general::SIGKILL as usize, 0, 0, 0, 0]);
             let _ = reap(x, pidfd);
@@ -88,6 +90,7 @@ fn attend(x: &mut Executor, mut state: &[u8], mut input: i32, output: i32, pidfd
         if ready[1].revents != 0 {
             let mut words = [0_u8; 512];
             let n = sys::read(output, &mut words).unwrap_or(0);
+            output_open = n > 0;
             x.detail.push(&words[..n]);
         } else if ready[0].revents != 0 {
             if input >= 0 {

@@ -31,8 +31,8 @@ pub(crate) fn target(root: i32, path: &CStr, kind: Kind) -> Result<(i32, bool)> 
     };
     let is_directory = stat(file, c"")?.is(general::S_IFDIR);
     match (kind, is_directory) {
-        (Kind::File, true) => Err(failure(Sysno::openat2, errno::EISDIR)),
-        (Kind::Directory | Kind::RealDirectory, false) => Err(failure(Sysno::openat2, errno::ENOTDIR)),
+        // The errno that mount(2) has for either.
+        (Kind::File, true) | (Kind::Directory | Kind::RealDirectory, false) => Err(failure(Sysno::openat2, errno::ENOTDIR)),
         _ => Ok((file, false)),
     }
 }

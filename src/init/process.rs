@@ -6,7 +6,7 @@ use crate::report::Talk;
 use crate::run::{Executor, tolerate};
 use crate::sys::{self, Failure, Result, call, close, failure, fd, openat2, stat};
 use aril_plan::talk::About;
-use aril_plan::{Kind, List, Op};
+use aril_plan::{Kind, List, Op, Slot};
 use core::ffi::CStr;
 use linux_raw_sys::{errno, general, prctl};
 use syscalls::Sysno;
@@ -20,6 +20,12 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
             let limit = [soft, hard]; // struct rlimit64
             call(Sysno::prlimit64, [0, resource as usize, limit.as_ptr() as usize, 0, 0, 0]).map(drop)
         }
+        Op::AllCpus {} => {
+            let mask = [u64::MAX; 128]; // 8192 CPUs: more than the kernel is built for
+            call(Sysno::sched_setaffinity, [0, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0]).map(drop)
+        }
+        Op::Loopback {} => loopback(),
+        Op::Listen { socket } => call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop),
         Op::Umask { mask } => call(Sysno::umask, [mask as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Chdir { path, early } => chdir(x, path, early),
         Op::Keyring { name } => {
@@ -41,6 +47,21 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         Op::Exec { args, env } => exec(x, &args, &env),
         _ => Err(failure(Sysno::read, errno::EPROTO)),
     }
+}
+
+/// `SIOCSIFFLAGS` of `lo` (netdevice(7)).
+fn loopback() -> Result<()> {
+    const AF_INET: usize = 2;
+    const SOCK_DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
+    const SIOCSIFFLAGS: usize = 0x8914;
+    const IFF_UP: u8 = 1;
+    let socket = call(Sysno::socket, [AF_INET, SOCK_DGRAM_CLOEXEC, 0, 0, 0, 0])?;
+    let mut request = [0_u8; 40]; // struct ifreq: the name in 16 bytes, then the flags
+    request[..2].copy_from_slice(b"lo");
+    request[16] = IFF_UP;
+    let result = call(Sysno::ioctl, [socket, SIOCSIFFLAGS, request.as_ptr() as usize, 0, 0, 0]).map(drop);
+    close(socket as i32);
+    result
 }
 
 /// Real, effective and saved id. A change of credentials clears the parent-death signal: it is armed again.
@@ -195,7 +216,8 @@ fn executable(path: &CStr) -> Result<()> {
 ///
 /// The parent-death signal goes before the host answers, since the host may end right after; one that dies without an answer is noticed by
 /// the end of the stream.
-pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32) -> Result<()> {
+pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32, keep: Slot) -> Result<()> {
+    x.close_all_but(keep)?;
     sys::prctl(prctl::PR_SET_PDEATHSIG, 0)?;
     x.free = true;
     talk.ask(About::Created, step, -1).map(drop)
@@ -208,7 +230,6 @@ pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32) -> Result<()> {
 pub(crate) fn gate(listener: i32, talk: &mut Talk) -> Result<()> {
     const IGNORED: [u32; 4] = [general::SIGCHLD, general::SIGURG, general::SIGWINCH, general::SIGCONT];
     let mask = IGNORED.iter().fold(!0_u64, |mask, signal| mask & !(1 << (signal - 1)));
-    call(Sysno::listen, [fd(listener), 8, 0, 0, 0, 0])?;
     sys::block_signals(mask)?;
     let flags = (general::O_CLOEXEC | general::O_NONBLOCK) as usize;
     let signals = sys::open(Sysno::signalfd4, [fd(-1), (&raw const mask) as usize, 8, flags, 0, 0])?;

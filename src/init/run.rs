@@ -91,6 +91,18 @@ impl Executor {
         }
     }
 
+    /// Closes what is in every slot but one.
+    pub(crate) fn close_all_but(&mut self, keep: Slot) -> Result<()> {
+        let kept = if keep == Slot::NONE { -1 } else { self.get(keep)? };
+        for place in self.slots.iter_mut().filter(|place| **place != kept) {
+            let old = core::mem::replace(place, -1);
+            if old >= 0 {
+                sys::close(old);
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a descriptor into a slot; what was in it is closed.
     pub(crate) fn set(&mut self, slot: Slot, file: i32) -> Result<()> {
         let place = self.slots.get_mut(slot.index(self.passed)).ok_or(failure(Sysno::close, errno::EBADF))?;
@@ -134,7 +146,10 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         }
         Op::Target { into, root, path, kind, like } => mounts::target(x, into, root, path, kind, like),
         Op::KeepMode { target, mount } => mounts::keep_mode(x, target, mount),
-        Op::MoveMount { mount, target } => mounts::attach(x.get(mount)?, x.get(target)?),
+        Op::MoveMount { mount, target } => {
+            mounts::attach(x.get(mount)?, x.get(target)?)?;
+            x.set(target, -1)
+        }
         Op::OpenPath { into, path } => mounts::open_path(x, into, path),
         Op::CopyUp { root, path, to } => copyup::copy_up(x.get(root)?, path, x.get(to)?),
         Op::Mknod { at, path, mode, major, minor, uid, gid } => {
@@ -152,7 +167,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
             console::console(x, talk, step, &console::Terminal { root, rows, columns, uid, bind })
         }
         Op::Home { uid: _ } => process::home(x, talk, step),
-        Op::Created {} => process::created(x, talk, step),
+        Op::Created { keep } => process::created(x, talk, step, keep),
         Op::Gate { listener } => process::gate(x.get(listener)?, talk),
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
         Op::CloseFrom { first } => process::close_from(talk, first),

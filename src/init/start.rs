@@ -31,7 +31,7 @@ extern "C" fn enter(stack: *const usize) -> ! {
     let argument = unsafe { (*stack >= 2).then(|| CStr::from_ptr(*stack.add(2) as *const _)) };
     let Some(socket) = argument.and_then(number) else { sys::exit(BROKEN) };
     let talk = Talk::new(socket);
-    let result = prepare().and_then(|()| receive(&talk));
+    let result = prepare().and_then(|()| close_on_exec(socket)).and_then(|()| receive(&talk));
     match result {
         Ok((executor, steps)) => run::run(executor, talk, steps),
         Err(failure) => {
@@ -68,6 +68,11 @@ fn reset_signals() -> Result<()> {
     sys::block_signals(0)
 }
 
+/// A descriptor that was passed on through `execve(2)`, and is not to go on to the user's program or to a hook.
+fn close_on_exec(file: i32) -> Result<()> {
+    sys::call(Sysno::fcntl, [sys::fd(file), general::F_SETFD as usize, general::FD_CLOEXEC as usize, 0, 0, 0]).map(drop)
+}
+
 /// Receives the plan. Its memory is never freed: it is the process's own until `execve`.
 fn receive(talk: &Talk) -> Result<(Executor, In<'static>)> {
     let bad = sys::failure(Sysno::read, errno::EPROTO);
@@ -81,8 +86,7 @@ fn receive(talk: &Talk) -> Result<(Executor, In<'static>)> {
     let slots = sys::allocate_fds(usize::from(header.passed) + usize::from(header.opened))?;
     for slot in slots.iter_mut().take(header.passed.into()) {
         *slot = i32::decode(&mut from).ok_or(bad)?;
-        // Passed on through execve, and not to go on to the user's program.
-        sys::call(Sysno::fcntl, [sys::fd(*slot), general::F_SETFD as usize, general::FD_CLOEXEC as usize, 0, 0, 0])?;
+        close_on_exec(*slot)?;
     }
     Ok((Executor::new(slots, header), from))
 }

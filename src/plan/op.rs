@@ -143,7 +143,7 @@ ops! {
     13 SetAttr { mount: Slot, recursive: bool, set: u64, clear: u64, propagation: u64, /** for `MOUNT_ATTR_IDMAP` */ userns: Slot }
     /// Opens a mount point in the root, made if missing.
     14 Target { into: Slot, root: Slot, path: &'a CStr, kind: Kind, /** the mount that [`Kind::Same`] means */ like: Slot }
-    /// `move_mount(2)`: attaches a detached mount.
+    /// `move_mount(2)`: attaches a detached mount, and closes its mount point.
     15 MoveMount { mount: Slot, target: Slot }
     /// `open(2)` with `O_PATH` of a path of the current root, without following a link at its end.
     16 OpenPath { into: Slot, path: &'a CStr }
@@ -170,7 +170,12 @@ ops! {
     /// `close(2)`: what a container's first process must not hold while it waits.
     26 Close { slot: Slot }
 
+    /// Sets the loopback interface of a new network namespace up.
+    28 Loopback {}
+
     // The process.
+    /// `sched_setaffinity(2)` to every CPU: how the runtime was pinned is not the container's business, its cpuset is.
+    39 AllCpus {}
     /// `sethostname(2)`.
     40 Hostname { name: &'a [u8] }
     /// `setdomainname(2)`.
@@ -212,8 +217,11 @@ ops! {
     // The end.
     /// Finds the program: the first candidate that is an executable file.
     70 Find { candidates: List<'a> }
-    /// Everything before the user's program is done: says so to the host and waits for its word. From here on the host may end.
-    71 Created {}
+    /// Everything before the user's program is done: closes all descriptors but one, says so to the host, and waits for its word. From here on
+    /// the host may end.
+    71 Created { keep: Slot }
+    /// `listen(2)`: whoever connects then learns that it is this process that listens (`SO_PEERCRED`).
+    76 Listen { socket: Slot }
     /// Waits for `start` on a listening socket.
     72 Gate { listener: Slot }
     /// Runs a program in the container with the container's state on its standard input.

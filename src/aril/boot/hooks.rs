@@ -2,16 +2,13 @@
 
 use crate::compile::hooks::Hook;
 use crate::error::{Doing, Error, Result};
+use crate::sys::process::{Exit, Program};
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// So much of what a hook writes is kept for the message: its end.
@@ -35,37 +32,26 @@ pub fn run(hook: &Hook, state: &str, cwd: &Path) -> Result<()> {
 }
 
 fn attempt(hook: &Hook, state: &str, cwd: &Path) -> Result<()> {
-    let text = |c: &std::ffi::CString| OsStr::from_bytes(c.as_bytes()).to_owned();
-    let failed = |call: &str, e: &std::io::Error| Error::from(sys::Error::new(call, &hook.path, sys::fs::errno(e)));
-    let (output, theirs) = std::io::pipe().map_err(|e| failed("pipe", &e))?;
-    let (name, args) = hook.args.split_first().map_or((&hook.path, &[][..]), |(name, args)| (name, args));
-    let mut command = Command::new(text(&hook.path));
-    command.arg0(text(name)).args(args.iter().map(text)).env_clear().current_dir(cwd);
-    for variable in &hook.env {
-        let bytes = variable.as_bytes();
-        let (key, value) = bytes.iter().position(|b| *b == b'=').map_or((bytes, &b""[..]), |i| (&bytes[..i], &bytes[i + 1..]));
-        command.env(OsStr::from_bytes(key), OsStr::from_bytes(value));
-    }
+    let (output, theirs) = std::io::pipe().map_err(|e| sys::Error::bare("pipe", sys::fs::errno(&e)))?;
     // A file for standard input: a hook that does not read it, or only part of it, neither blocks nor breaks anything.
-    command.stdin(Stdio::from(sys::fs::memfd(c"aril-state", state.as_bytes())?));
-    command.stdout(theirs.try_clone().map_err(|e| failed("dup", &e))?).stderr(theirs);
-    let mut child = command.spawn().map_err(|e| failed("execve", &e))?;
-    drop(command);
-    let pid = i32::try_from(child.id()).map_err(|_| Error::Other("the hook's pid is out of range".to_owned()))?;
-    let pidfd = sys::process::pidfd_open(pid)?;
+    let input = sys::fs::memfd(c"aril-state", state.as_bytes())?;
+    let theirs = OwnedFd::from(theirs);
+    let how = Program { path: &hook.path, args: &hook.args, env: &hook.env, cwd, input: &input, output: &theirs };
+    let child = sys::process::execute(&how)?;
+    drop(theirs);
     let mut words = Vec::new();
-    let in_time = follow(&mut File::from(std::os::fd::OwnedFd::from(output)), &pidfd, hook.timeout, &mut words);
+    let in_time = follow(&mut File::from(OwnedFd::from(output)), &child.pidfd, hook.timeout, &mut words);
     if !matches!(in_time, Ok(true)) {
-        let _ = child.kill();
+        sys::process::pidfd_send_signal(&child.pidfd, libc::SIGKILL)?;
     }
-    let status = child.wait().map_err(|e| failed("waitid", &e))?;
+    let exit = sys::process::wait(&child.pidfd)?;
     let words = String::from_utf8_lossy(&words);
     let words = if words.trim().is_empty() { String::new() } else { format!(": {}", words.trim()) };
-    match (in_time?, status.code(), status.signal()) {
-        (false, ..) => Err(Error::Other(format!("it did not end in {} s{words}", hook.timeout.unwrap_or(0)))),
-        (true, Some(0), _) => Ok(()),
-        (true, Some(code), _) => Err(Error::Other(format!("exit status {code}{words}"))),
-        (true, None, signal) => Err(Error::Other(format!("signal {}{words}", signal.unwrap_or(0)))),
+    match (in_time?, exit) {
+        (false, _) => Err(Error::Other(format!("it did not end in {} s{words}", hook.timeout.unwrap_or(0)))),
+        (true, Exit::Code(0)) => Ok(()),
+        (true, Exit::Code(code)) => Err(Error::Other(format!("exit status {code}{words}"))),
+        (true, Exit::Signal(signal)) => Err(Error::Other(format!("signal {signal}{words}"))),
     }
 }
 

@@ -87,7 +87,7 @@ pub fn network() -> Result<OwnedFd> {
     let attempt = || -> sys::Result<OwnedFd> {
         let own = sys::process::network_namespace()?;
         sys::process::unshare_network()?;
-        let new = sys::process::network_namespace();
+        let new = sys::process::loopback_up().and_then(|()| sys::process::network_namespace());
         sys::process::join_network(&own)?;
         new
     };

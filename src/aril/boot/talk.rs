@@ -29,13 +29,17 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.what, self.at)?;
-        if self.errno == Errno::UnknownErrno {
-            return write!(f, ": {}", self.detail);
-        }
+        let Fault { what, at, detail, .. } = self;
+        // Managers match the words of these two.
         if self.call == NOT_FOUND {
-            // Managers match these words.
-            return write!(f, ": {NOT_FOUND}: no such file or directory");
+            return write!(f, "{what}: {NOT_FOUND}: no such file or directory ({at})");
+        }
+        if self.errno == Errno::ENOENT && what.starts_with("exec: ") {
+            return write!(f, "{what}: stat {detail}: no such file or directory ({at})");
+        }
+        write!(f, "{what} ({at})")?;
+        if self.errno == Errno::UnknownErrno {
+            return write!(f, ": {detail}");
         }
         let errno = sys::text(self.errno);
         match self.detail.as_str() {
@@ -84,7 +88,7 @@ impl Label {
     #[must_use]
     pub fn after_created(plan: &Plan) -> Vec<Label> {
         let steps = (0..).zip(plan.steps());
-        let after = steps.skip_while(|(_, (_, op))| !matches!(op, Op::Created {})).skip(1);
+        let after = steps.skip_while(|(_, (_, op))| !matches!(op, Op::Created { .. })).skip(1);
         after.map(|(step, (part, op))| Label::new(step, part, &op)).collect()
     }
 

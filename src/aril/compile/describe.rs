@@ -20,7 +20,9 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Personality { persona } => (if *persona == 0 { "PER_LINUX" } else { "PER_LINUX32" }).to_owned(),
         Op::Keyring { name } => quoted(name),
         Op::Find { candidates } => list(candidates),
-        Op::Gate { listener } => slot(*listener),
+        Op::Listen { socket: it } | Op::Gate { listener: it } => slot(*it),
+        Op::Created { keep: Slot::NONE } | Op::AllCpus {} | Op::Loopback {} => String::new(),
+        Op::Created { keep } => format!("with {} open", slot(*keep)),
         Op::Hook { path, args, env, timeout } => {
             let timeout = if *timeout == 0 { String::new() } else { format!(", at most {timeout} s") };
             format!("{} with arguments {}, {}{timeout}", quoted(path), list(args), variables(env))
@@ -29,7 +31,7 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Exec { args, env } => format!("with arguments {}, {}", list(args), variables(env)),
         Op::Seccomp { flags, filter } => format!("{} instructions{}", filter.len() / 8, seccomp_flags(*flags)),
         Op::Network {} => "made by the host in the meantime".to_owned(),
-        Op::Fork {} | Op::KeepCaps {} | Op::NoNewPrivileges {} | Op::Created {} => String::new(),
+        Op::Fork {} | Op::KeepCaps {} | Op::NoNewPrivileges {} => String::new(),
         other => of_mounts(other).or_else(|| of_credentials(other)).unwrap_or_default(),
     }
 }

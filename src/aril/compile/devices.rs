@@ -96,7 +96,7 @@ fn bind(plan: &mut Plan, subject: &Subject<'_>, root: Slot, node: &Node) {
     let tree = mounts::tree(plan, subject, Path::new(OsStr::from_bytes(&host)), false);
     let target = plan.slot();
     plan.push(Op::Target { into: target, root, path: &node.path, kind: Kind::File, like: Slot::NONE });
-    plan.push(Op::MoveMount { mount: tree, target });
+    mounts::attach(plan, tree, target);
 }
 
 /// The nodes of the container: those that every one has and those that stand at a pointer, which win.

@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub host: &'a Host,
     /// Where its cgroup will be.
     pub place: &'a Place,
+    /// `CLONE_NEW*` of the namespaces that the configuration names by a path and that the host is in itself.
+    pub hosts_namespaces: u32,
     /// Whether the container waits for `start` at a gate.
     pub gate: bool,
     /// `--no-pivot`
@@ -52,6 +54,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// How many descriptors from 3 on are the container's.
     pub preserve_fds: u32,
+    /// Variables that the process gets besides those of the configuration.
+    pub env: &'a [String],
 }
 
 /// The request with what several parts need.
@@ -122,7 +126,7 @@ fn subject(request: Request<'_>) -> Result<Subject<'_>, Invalid> {
     let missing = |name: &str| Invalid::new(&Pointer::default(), format!("{name} is missing"));
     let linux = request.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     let process = request.spec.process().as_ref().ok_or_else(|| missing("process"))?;
-    let namespaces = namespaces::resolve(linux)?;
+    let namespaces = namespaces::resolve(linux, request.hosts_namespaces)?;
     let (uids_at, gids_at) = (Pointer::to("/linux/uidMappings"), Pointer::to("/linux/gidMappings"));
     let uids = idmap::resolve(linux.uid_mappings().as_deref().unwrap_or_default(), &uids_at)?;
     let gids = idmap::resolve(linux.gid_mappings().as_deref().unwrap_or_default(), &gids_at)?;

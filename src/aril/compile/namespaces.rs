@@ -51,7 +51,7 @@ pub struct Joined {
 pub struct Namespaces {
     /// `CLONE_NEW*` of those that are made.
     pub new: u32,
-    /// Those that are joined, in the order of the configuration.
+    /// Those that are joined, in the order of the configuration; those of the host's own are not among them.
     pub joined: Vec<Joined>,
 }
 
@@ -83,21 +83,26 @@ impl Namespaces {
     }
 }
 
-/// Reads `linux.namespaces`.
+/// Reads `linux.namespaces`. `hosts` are the kinds whose path names a namespace that this process is in: nothing to join, and not the
+/// container's own.
 ///
 /// # Errors
 /// A kind that is named twice, a path that is not absolute, time offsets without a new time namespace.
-pub fn resolve(linux: &spec::Linux) -> Result<Namespaces, Invalid> {
+pub fn resolve(linux: &spec::Linux, hosts: u32) -> Result<Namespaces, Invalid> {
     let mut result = Namespaces::default();
+    let mut seen = 0;
     let at = Pointer::to("/linux/namespaces");
     for (i, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let at = at.of(i);
         let kind = kind(namespace.typ());
-        if result.own(kind) {
+        let again = seen & kind != 0;
+        seen |= kind;
+        if again {
             return Err(Invalid::new(&at, format!("a second namespace of type {}", name(kind))));
         }
         match namespace.path().as_ref().filter(|p| !p.as_os_str().is_empty()) {
             None => result.new |= kind,
+            Some(_) if hosts & kind != 0 => {}
             Some(path) if path.is_absolute() => result.joined.push(Joined { kind, path: path.clone(), at }),
             Some(path) => return Err(Invalid::new(&at.of("path"), format!("{} is not absolute", path.display()))),
         }
@@ -156,6 +161,10 @@ pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, migrates: bo
     if namespaces.makes(TIME) {
         plan.part(&Pointer::to("/linux/timeOffsets"), "cannot set the clocks of the time namespace");
         plan.push(Op::Ask { what: Ask::TimeOffsets });
+    }
+    if namespaces.makes(NETWORK) {
+        plan.part(&Pointer::to("/linux/namespaces"), "cannot set the loopback interface up");
+        plan.push(Op::Loopback {});
     }
     plan.part(&Pointer::to("/linux/namespaces"), "cannot make the container's first process");
     plan.push(Op::Fork {});

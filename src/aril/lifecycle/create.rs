@@ -49,6 +49,8 @@ pub struct Prepared {
     pub hooks: Hooks,
     /// What the executor will do.
     pub plan: Plan,
+    /// How many descriptors from 3 on are the container's.
+    pub preserve_fds: u32,
 }
 
 /// Loads, probes and compiles; makes nothing.
@@ -68,12 +70,10 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let at = Pointer::to("/root/path");
     let rootfs =
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
-    if rootfs == Path::new("/") {
-        return Err(Invalid::new(&at, "the host's own root cannot be a container's").into());
-    }
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
     let limits = Limits::resolve(loaded.spec.linux().as_ref(), &place, &host)?;
     let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
+    let descriptors = Descriptors::of(creation)?;
     let request = Request {
         spec: &loaded.spec,
         id: creation.id.as_str(),
@@ -81,13 +81,23 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         rootfs: &rootfs,
         host: &host,
         place: &place,
+        hosts_namespaces: hosts_namespaces(&loaded.spec),
         gate: mode == Mode::Create,
         no_pivot: creation.no_pivot,
         no_new_keyring: creation.no_new_keyring,
-        preserve_fds: creation.preserve_fds,
+        preserve_fds: descriptors.count,
+        env: &descriptors.env,
     };
     let plan = compile::compile(request)?;
-    Ok(Prepared { bundle, rootfs, place, limits, hooks, plan, host, loaded })
+    let preserve_fds = descriptors.count;
+    Ok(Prepared { bundle, rootfs, place, limits, hooks, plan, preserve_fds, host, loaded })
+}
+
+/// The kinds of those namespaces that the configuration names by a path and that this process is in.
+fn hosts_namespaces(spec: &config::spec::Spec) -> u32 {
+    let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    let paths = list.iter().filter_map(|namespace| namespace.path().as_deref());
+    paths.filter_map(|path| sys::process::own_namespace(path).ok().flatten()).fold(0, |kinds, kind| kinds | kind)
 }
 
 /// The absolute path without links of a directory.
@@ -155,9 +165,8 @@ pub fn create(global: &Global, creation: &Creation) -> Result<()> {
 /// # Errors
 /// As of [`create`].
 pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
-    check_descriptors(creation.preserve_fds)?;
-    sys::fs::close_on_exec_from(3)?;
     let mut prepared = prepare(global, creation, mode)?;
+    sys::fs::close_on_exec_from(3)?;
     check_terminal(&prepared.loaded, creation, mode)?;
     for warning in prepared.loaded.warnings.iter().chain(&prepared.plan.warnings) {
         global.log.warn(warning);
@@ -183,20 +192,40 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     }
 }
 
-/// Descriptors that the container is to inherit must be there.
-fn check_descriptors(preserve: u32) -> Result<()> {
-    for number in (3..).take(usize::try_from(preserve).unwrap_or(usize::MAX)) {
-        if !sys::fs::is_open(number) {
-            return Err(Error::Other(format!("--preserve-fds {preserve}: descriptor {number} is not open")));
+/// The descriptors that the container inherits: first those of socket activation (sd_listen_fds(3)), then those of `--preserve-fds`.
+struct Descriptors {
+    count: u32,
+    /// How the container's process learns of the sockets: it is process 1.
+    env: Vec<String>,
+}
+
+impl Descriptors {
+    fn of(creation: &Creation) -> Result<Descriptors> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+        let mine = number("LISTEN_PID") == Some(std::process::id());
+        let sockets = number("LISTEN_FDS").filter(|_| mine).unwrap_or(0);
+        let mut env = Vec::new();
+        if sockets > 0 {
+            env.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
+            env.extend(std::env::var("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
+        }
+        let count = sockets.saturating_add(creation.preserve_fds);
+        let missing = (3..).take(usize::try_from(count).unwrap_or(usize::MAX)).find(|number| !sys::fs::is_inherited(*number));
+        match missing {
+            Some(number) => Err(Error::Other(format!(
+                "descriptor {number} is not open: --preserve-fds {}, LISTEN_FDS {sockets}",
+                creation.preserve_fds
+            ))),
+            None => Ok(Descriptors { count, env }),
         }
     }
-    Ok(())
 }
 
 fn intent(prepared: &Prepared) -> Result<Intent> {
     let spec = &prepared.loaded.spec;
     let own = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
-    let pid_namespace = |linux: &config::spec::Linux| compile::namespaces::resolve(linux).is_ok_and(|n| n.makes(compile::namespaces::PID));
+    let pid_namespace =
+        |linux: &config::spec::Linux| compile::namespaces::resolve(linux, 0).is_ok_and(|n| n.makes(compile::namespaces::PID));
     Ok(Intent {
         boot: sys::process::boot_id()?,
         creator: Identity::of(own)?,
@@ -237,7 +266,7 @@ impl Making<'_> {
         let oom = process.as_ref().and_then(config::spec::Process::oom_score_adj);
         let host = &self.prepared.host;
         let mut executor =
-            spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.creation.preserve_fds, &mut |child| {
+            spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         let plan = std::mem::take(&mut self.prepared.plan);
@@ -293,7 +322,11 @@ impl Attend for Making<'_> {
                 }
                 Ok(done(()))
             }
-            Op::Hook { .. } => Ok(Answer::Bytes(state().into_bytes())),
+            Op::Hook { .. } => {
+                // In the container the pid is the one that is seen there (runtime-spec, "State").
+                let pid = sys::process::pid_inside(executor.pid)?;
+                Ok(Answer::Bytes(self.record.hook_state(&self.creation.id, Status::Creating, pid).into_bytes()))
+            }
             Op::Network {} => self.network.take().map(Answer::File).ok_or_else(nobody),
             Op::Home { uid } => Ok(Answer::Bytes(home::home(file, uid))),
             Op::Console { .. } => {

@@ -30,10 +30,7 @@ pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
     }
     let record = store.read()?;
     let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
-    // A container that was never started has run nothing of the user's: managers delete it without force, as runc has them.
-    if status != Status::Created {
-        allow(id, status, if force { Verb::ForceDelete } else { Verb::Delete })?;
-    }
+    allow(id, status, if force { Verb::ForceDelete } else { Verb::Delete })?;
     destroy(global, &store, id, record.as_ref())
 }
 

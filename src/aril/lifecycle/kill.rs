@@ -11,7 +11,7 @@ use crate::sys::{self, Errno};
 /// that hangs.
 ///
 /// # Errors
-/// There is no such container, or it does not run (with `all` that is no error: nothing is left to kill).
+/// There is no such container, or it does not run (where every process is meant that is no error: nothing is left to kill).
 pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
     let store = Store::open(global, id)?;
     let record = store.read()?;
@@ -24,14 +24,11 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
         if let Some(cgroup) = cgroup()? {
             cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"))?;
         }
-        if all {
-            return Ok(());
-        }
+        return Ok(());
     }
     let Some((pidfd, _)) = record.process()? else { return Err(stopped().into()) };
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
     match sys::process::pidfd_send_signal(&pidfd, signal) {
-        Err(sys::Error { errno: Errno::ESRCH, .. }) if everyone => Ok(()),
         Err(sys::Error { errno: Errno::ESRCH, .. }) => Err(stopped().into()),
         other => other.doing(|| format!("cannot send signal {signal} to container {id}")),
     }?;

@@ -34,7 +34,7 @@ pub fn all(prepared: &Prepared) -> Vec<Error> {
 /// New namespaces: too little privilege for them, or a kernel that was told to make none.
 fn namespaces(prepared: &Prepared) -> Vec<Error> {
     let at = Pointer::to("/linux/namespaces");
-    let Some(Ok(asked)) = prepared.loaded.spec.linux().as_ref().map(namespaces::resolve) else { return Vec::new() };
+    let Some(Ok(asked)) = prepared.loaded.spec.linux().as_ref().map(|linux| namespaces::resolve(linux, 0)) else { return Vec::new() };
     let mut refusals = Vec::new();
     if !asked.own(USER) && !prepared.host.privileged() {
         let why = "this takes root: without it, the container needs a user namespace of its own";

@@ -16,10 +16,11 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     let signals = if running.detach { None } else { Some(terminal::Signals::block()?) };
     let Made { store, record, executor, steps, terminal: master, .. } = make(global, &running.creation, mode)?;
     // `begin` gives the word to go; it is the same that ends the set-up.
+    let carrier = master.map(terminal::Carrier::new).transpose()?;
     start::begin(global, &store, id, &record, &executor.talk, &steps)?;
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    let exit = terminal::attend(&executor.process, master, signals).doing(|| format!("cannot wait for container {id}"));
+    let exit = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
     if running.keep {
         return exit.map(sys::process::Exit::status);
     }

@@ -48,6 +48,10 @@ pub fn begin(global: &Global, store: &Store, id: &Id, record: &Record, talk: &Ow
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
     });
     if let Err(error) = begun {
+        // A program that cannot be executed leaves a stopped container.
+        if matches!(&error, Error::Fault(fault) if fault.at.as_str().starts_with("/process")) {
+            return Err(error);
+        }
         // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.
         if let Err(left) = delete::destroy(global, store, id, Some(record)) {
             return Err(Error::Other(format!("{}; and then {}", error.chain(), left.chain())));
@@ -64,7 +68,7 @@ fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
             Heard::Silence => return Ok(()),
             // A hook that runs in the container wants the state.
             Heard::Report(Report { about: About::Ask, .. }, _) => {
-                let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
+                let pid = record.created.as_ref().map_or(Ok(0), |created| sys::process::pid_inside(created.process.pid))?;
                 answer(talk, record.hook_state(id, Status::Created, pid).as_bytes())?;
             }
             Heard::Fault(report, detail) => {

@@ -156,7 +156,10 @@ impl Store {
     pub fn claim(global: &Global, id: &Id) -> Result<Store> {
         let root = open_root(global)?;
         match sys::fs::mkdirat(&root, id.as_str(), 0o700) {
-            Err(sys::Error { errno: Errno::EEXIST, .. }) => return Err(Refused::Exists { id: id.clone() }.into()),
+            Err(sys::Error { errno: Errno::EEXIST, .. }) => {
+                Store::open(global, id)?; // or whose it is
+                return Err(Refused::Exists { id: id.clone() }.into());
+            }
             other => other.doing(|| format!("cannot make the state directory of {id}"))?,
         }
         let dir = sys::fs::openat(&root, id.as_str(), DIRECTORY, 0)?;
@@ -298,12 +301,15 @@ fn parse(text: &str) -> Option<Record> {
 /// The state root: made if it is missing, and this user's alone.
 fn open_root(global: &Global) -> Result<OwnedFd> {
     let attempt = || -> Result<OwnedFd> {
-        let root = match sys::fs::open(&global.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0) {
+        let root = match sys::fs::open(&global.root, DIRECTORY, 0) {
             Err(sys::Error { errno: Errno::ENOENT, .. }) => {
                 use std::os::unix::fs::DirBuilderExt;
                 let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&global.root);
                 made.map_err(|e| sys::Error::new("mkdir", &global.root, sys::fs::errno(&e)))?;
-                sys::fs::open(&global.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?
+                sys::fs::open(&global.root, DIRECTORY, 0)?
+            }
+            Err(sys::Error { errno: Errno::ENOTDIR, .. }) if global.root.is_symlink() => {
+                return Err(Error::Other("it is a symbolic link".to_owned()));
             }
             other => other?,
         };

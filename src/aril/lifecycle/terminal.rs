@@ -37,14 +37,13 @@ impl Signals {
     }
 }
 
-/// Attends to a child until it ends. `master` is its terminal, if it has one.
+/// Attends to a child until it ends.
 ///
 /// # Errors
 /// The errno of a call. The terminal of this process is as it was, whatever happens.
-pub fn attend(child: &Child, master: Option<OwnedFd>, signals: Signals) -> Result<Exit> {
-    let mut carrier = master.map(Carrier::new).transpose()?;
+pub fn attend(child: &Child, mut carrier: Option<Carrier>, signals: &Signals) -> Result<Exit> {
     loop {
-        let ready = wait_for(child, &signals, carrier.as_ref())?;
+        let ready = wait_for(child, signals, carrier.as_ref())?;
         if ready.signal {
             for signal in signals.take() {
                 pass_on(child, signal, carrier.as_ref())?;
@@ -110,7 +109,8 @@ fn pass_on(child: &Child, signal: i32, carrier: Option<&Carrier>) -> Result<()> 
 }
 
 /// Carries bytes between standard input and output and a terminal's master.
-struct Carrier {
+#[derive(Debug)]
+pub struct Carrier {
     master: File,
     before: Option<Termios>,
     input_open: bool,
@@ -118,7 +118,11 @@ struct Carrier {
 }
 
 impl Carrier {
-    fn new(master: OwnedFd) -> Result<Carrier> {
+    /// Makes this process's own terminal raw, if it has one, and gives its size to the container's.
+    ///
+    /// # Errors
+    /// The errno of `tcsetattr(3)`.
+    pub fn new(master: OwnedFd) -> Result<Carrier> {
         let stdin = std::io::stdin();
         let before = termios::tcgetattr(&stdin).ok();
         if let Some(before) = &before {

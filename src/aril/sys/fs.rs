@@ -143,7 +143,11 @@ pub fn names(dir: impl AsFd) -> Result<Vec<String>> {
 /// # Errors
 /// The errno of `open(2)` or `read(2)`; `EFBIG` for a longer file, `EILSEQ` for one that is not UTF-8.
 pub fn read_text(path: &Path, max: u64) -> Result<String> {
-    let file = open(path, OFlag::O_RDONLY | OFlag::O_NOCTTY, 0)?;
+    // O_NONBLOCK: a fifo would never be opened, and is no file to read.
+    let file = open(path, OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK, 0)?;
+    if fstat(&file)?.st_mode & libc::S_IFMT == libc::S_IFIFO {
+        return Err(Error::new("read", path, Errno::ESPIPE));
+    }
     read_text_of(file, path, max)
 }
 
@@ -335,11 +339,11 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Errno::result(result).map(drop).map_err(|e| Error::bare("close_range", e))
 }
 
-/// Whether a descriptor number is open.
+/// Whether a descriptor came from whoever started this process: what this process opens itself is close-on-exec.
 #[must_use]
-pub fn is_open(number: i32) -> bool {
+pub fn is_inherited(number: i32) -> bool {
     // SAFETY: F_GETFD only looks.
-    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+    unsafe { libc::fcntl(number, libc::F_GETFD) == 0 }
 }
 
 /// The path of an open file, as the kernel knows it: absolute and without links.

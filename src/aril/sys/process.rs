@@ -2,7 +2,9 @@
 
 use super::{Errno, Error, Result};
 use linux_raw_sys::general;
-use std::ffi::CStr;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::SigSet;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -136,6 +138,64 @@ fn run_image(how: &Spawn<'_>, argv: &[*const libc::c_char]) -> ! {
     }
 }
 
+/// How [`execute`] starts a program.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// The program.
+    pub path: &'a CStr,
+    /// Its arguments, the name among them.
+    pub args: &'a [CString],
+    /// Its environment, exactly.
+    pub env: &'a [CString],
+    /// Its working directory.
+    pub cwd: &'a Path,
+    /// Its standard input.
+    pub input: &'a OwnedFd,
+    /// Its standard output and error.
+    pub output: &'a OwnedFd,
+}
+
+/// Starts a program of the host with default signals and no descriptor but the three.
+///
+/// # Errors
+/// The errno of `chdir(2)`, or of `execve(2)`, which `posix_spawn(3)` passes on.
+pub fn execute(program: &Program<'_>) -> Result<Child> {
+    let failed = |errno| Error::new("execve", program.path, errno);
+    let attempt = || -> nix::Result<i32> {
+        let mut actions = PosixSpawnFileActions::init()?;
+        actions.add_dup2(program.input.as_raw_fd(), 0)?;
+        actions.add_dup2(program.output.as_raw_fd(), 1)?;
+        actions.add_dup2(program.output.as_raw_fd(), 2)?;
+        let mut attributes = PosixSpawnAttr::init()?;
+        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+        attributes.set_sigmask(&SigSet::empty())?;
+        attributes.set_sigdefault(&SigSet::all())?;
+        posix_spawn(program.path, &actions, &attributes, program.args, program.env).map(nix::unistd::Pid::as_raw)
+    };
+    // posix_spawn(3) has no working directory of its own for every C library: the child inherits this process's.
+    let own = super::fs::open(Path::new("."), nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY, 0)?;
+    nix::unistd::chdir(program.cwd).map_err(|e| Error::new("chdir", program.cwd, e))?;
+    let pid = attempt().map_err(failed);
+    nix::unistd::fchdir(&own).map_err(|e| Error::bare("fchdir", e))?;
+    let pid = pid?;
+    Ok(Child { pid, pidfd: pidfd_open(pid)? })
+}
+
+/// A process's pid in its own pid namespace.
+///
+/// # Errors
+/// The errno of reading `/proc/PID/status`, `EINVAL` if it cannot be understood.
+pub fn pid_inside(pid: i32) -> Result<i32> {
+    let path = format!("/proc/{pid}/status");
+    let bytes = super::fs::read_bytes(Path::new(&path), 1 << 16)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers
+        .and_then(|n| n.split_ascii_whitespace().last())
+        .and_then(|n| n.parse().ok())
+        .ok_or_else(|| Error::new("read", path, Errno::EINVAL))
+}
+
 /// `pidfd_open(2)`
 ///
 /// # Errors
@@ -265,6 +325,25 @@ pub fn unshare_network() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| Error::bare("unshare CLONE_NEWNET", e))
 }
 
+/// Sets the loopback interface of this process's network namespace up (`SIOCSIFFLAGS`, netdevice(7)).
+///
+/// # Errors
+/// The errno of `socket(2)` or `ioctl(2)`.
+pub fn loopback_up() -> Result<()> {
+    // SAFETY: numbers alone.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    let socket = super::fs::owned(socket.into(), "socket", "AF_INET")?;
+    // SAFETY: all zeroes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = 1; // IFF_UP
+    // SAFETY: SIOCSIFFLAGS reads an ifreq.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    Errno::result(result).map(drop).map_err(|e| Error::new("ioctl SIOCSIFFLAGS", "lo", e))
+}
+
 /// Puts this process into a network namespace.
 ///
 /// # Errors
@@ -312,6 +391,29 @@ pub fn owner_of_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
     // SAFETY: an ioctl without an argument.
     let result = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) };
     super::fs::owned(result.into(), "ioctl", "NS_GET_USERNS")
+}
+
+/// The kind of the namespace at a path, if this process is in it.
+///
+/// # Errors
+/// The errno of a call: it may be no namespace.
+pub fn own_namespace(path: &Path) -> Result<Option<u32>> {
+    const FILES: [(u32, &str); 8] = [
+        (general::CLONE_NEWNS, "mnt"),
+        (general::CLONE_NEWPID, "pid"),
+        (general::CLONE_NEWIPC, "ipc"),
+        (general::CLONE_NEWUTS, "uts"),
+        (general::CLONE_NEWNET, "net"),
+        (general::CLONE_NEWCGROUP, "cgroup"),
+        (general::CLONE_NEWUSER, "user"),
+        (general::CLONE_NEWTIME, "time"),
+    ];
+    let namespace = super::fs::open(path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, 0)?;
+    let kind = kind_of_namespace(&namespace)?;
+    let Some((_, file)) = FILES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
+    let own = super::fs::open(&Path::new("/proc/self/ns").join(file), nix::fcntl::OFlag::O_RDONLY, 0)?;
+    let same = super::fs::fstat(&own)?.st_ino == super::fs::fstat(&namespace)?.st_ino;
+    Ok(same.then_some(kind))
 }
 
 /// The kind of a namespace, as `CLONE_NEW*`.

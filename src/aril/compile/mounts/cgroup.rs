@@ -88,6 +88,6 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, h: &Hierarchy<'_>) ->
     } else {
         plan.source(Source::Cgroup { hierarchy: h.index, attr: h.attr })
     };
-    plan.push(Op::MoveMount { mount: slot, target });
+    super::attach(plan, slot, target);
     Ok(())
 }

@@ -145,7 +145,8 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     for data in &mount.options.data {
         options.push(&c_string(data.as_str(), &at)?);
     }
-    let attr = (attr_set | rec_set) & !if *tmpcopyup { attr::RDONLY } else { 0 };
+    // A tmpfs becomes read-only when it has what it begins with.
+    let attr = (attr_set | rec_set) & !if tmpfs { attr::RDONLY } else { 0 };
     let kind = c_string(mount.kind, &mount.at.of("type"))?;
     plan.push(Op::NewFs { into: fs, kind: &kind, options: options.list(), attr });
     if tmpfs && !mount.options.data.iter().any(|d| d.starts_with("mode=")) {
@@ -153,12 +154,12 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     }
     if *tmpcopyup {
         plan.push(Op::CopyUp { root, path: &mount.destination, to: fs });
-        if attr_set & attr::RDONLY != 0 {
-            plan.push(Op::SetAttr { mount: fs, recursive: false, set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE });
-        }
+    }
+    if tmpfs && (attr_set | rec_set) & attr::RDONLY != 0 {
+        plan.push(Op::SetAttr { mount: fs, recursive: false, set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE });
     }
     propagate(plan, fs, mount);
-    plan.push(Op::MoveMount { mount: fs, target });
+    attach(plan, fs, target);
     Ok(())
 }
 
@@ -209,9 +210,14 @@ fn attach_bind(
     kind: Kind,
 ) -> Result<(), Invalid> {
     let o = &mount.options;
-    // Shared is what a mount that asks for it stays: its copy remains a peer of the host's.
-    let shared = o.propagation.iter().any(|p| p.kind == libc::MS_SHARED);
-    let propagation = if shared { 0 } else { rootfs::Propagation::resolve(subject)?.of_copies() };
+    let asked = |kind| o.propagation.iter().any(|p| p.kind == kind);
+    let propagation = if asked(libc::MS_SHARED) {
+        0 // its copy remains a peer of the host's
+    } else if asked(libc::MS_SLAVE) {
+        libc::MS_SLAVE // a private one has no master any more that it could be made a slave of
+    } else {
+        rootfs::Propagation::resolve(subject)?.of_copies()
+    };
     let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
     let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };
     let slot = if subject.host_opens() {
@@ -230,8 +236,14 @@ fn attach_bind(
     propagate(plan, slot, mount);
     let target = plan.slot();
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: slot });
-    plan.push(Op::MoveMount { mount: slot, target });
+    attach(plan, slot, target);
     Ok(())
+}
+
+/// Attaches a mount that no later step needs.
+pub(crate) fn attach(plan: &mut Plan, mount: Slot, target: Slot) {
+    plan.push(Op::MoveMount { mount, target });
+    plan.push(Op::Close { slot: mount });
 }
 
 /// Changes the attributes of what is mounted there already.

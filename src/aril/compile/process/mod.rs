@@ -11,7 +11,7 @@ use super::hooks;
 use super::plan::{Plan, c_string};
 use super::{Subject, seccomp};
 use crate::config::{Invalid, Located, Pointer};
-use aril_plan::{Ask, Op};
+use aril_plan::{Ask, Op, Slot};
 use capabilities::{Grantable, Sets};
 use rlimits::Rlimit;
 use user::{Credentials, Userns};
@@ -36,6 +36,8 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
 
     keyring(plan, subject)?;
     personality(plan, subject)?;
+    plan.part(&Pointer::default(), "cannot let the process run on every CPU");
+    plan.push(Op::AllCpus {});
     let late_limits = limits(plan, subject)?;
     program::home(plan, subject, &at)?;
     credentials(plan, subject, sets, lend)?;
@@ -45,13 +47,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("noNewPrivileges"), "cannot set no_new_privs");
         plan.push(Op::NoNewPrivileges {});
     }
-    plan.part(&Pointer::default(), "cannot finish the set-up");
-    plan.push(Op::Created {});
-    if subject.request.gate {
-        plan.part(&Pointer::default(), "cannot wait for start");
-        let listener = plan.source(super::Source::Gate);
-        plan.push(Op::Gate { listener });
-    }
+    gate(plan, subject);
     hooks::before_exec(plan, subject)?;
     plan.part(&Pointer::default(), "cannot close the descriptors of the runtime");
     plan.push(Op::CloseFrom { first: 3 + subject.request.preserve_fds });
@@ -69,6 +65,21 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         push_sets(plan, sets, 0);
     }
     program::exec(plan, subject)
+}
+
+/// The end of `create`; `run` goes on at once.
+fn gate(plan: &mut Plan, subject: &Subject<'_>) {
+    let at = Pointer::default();
+    if !subject.request.gate {
+        plan.part(&at, "cannot finish the set-up");
+        plan.push(Op::Created { keep: Slot::NONE });
+        return;
+    }
+    plan.part(&at, "cannot wait for start");
+    let listener = plan.source(super::Source::Gate);
+    plan.push(Op::Listen { socket: listener });
+    plan.push(Op::Created { keep: listener });
+    plan.push(Op::Gate { listener });
 }
 
 fn capability_sets(plan: &mut Plan, subject: &Subject<'_>) -> Sets {

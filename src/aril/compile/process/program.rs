@@ -36,7 +36,11 @@ fn chdir(plan: &mut Plan, subject: &Subject<'_>, early: bool) -> Result<(), Inva
 }
 
 fn environment(subject: &Subject<'_>) -> Result<Vec<CString>, Invalid> {
-    search::environment(subject.process.env().as_deref().unwrap_or_default(), &Pointer::to("/process/env"))
+    let env = subject.process.env().as_deref().unwrap_or_default();
+    if subject.request.env.is_empty() {
+        return search::environment(env, &Pointer::to("/process/env"));
+    }
+    search::environment(&[env, subject.request.env].concat(), &Pointer::to("/process/env"))
 }
 
 fn arguments<'a>(subject: &'a Subject<'_>) -> &'a [String] {

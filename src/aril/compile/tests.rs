@@ -62,6 +62,8 @@ fn plan_of(host: &Host, edit: impl FnOnce(&mut Value)) -> Result<Plan, Invalid> 
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
+        hosts_namespaces: 0,
+        env: &[],
     })
 }
 

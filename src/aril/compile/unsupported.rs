@@ -30,9 +30,7 @@ pub fn check(spec: &Spec) -> Result<(), Invalid> {
 pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
     refuse(text(process.command_line()), &at.of("commandLine"), "is another platform's: aril runs Linux containers")?;
     refuse(process.scheduler().is_some(), &at.of("scheduler"), NOT_YET)?;
-    refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)?;
-    refuse(text(process.apparmor_profile()), &at.of("apparmorProfile"), NOT_YET)?;
-    refuse(text(process.selinux_label()), &at.of("selinuxLabel"), NOT_YET)
+    refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)
 }
 
 fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
@@ -95,8 +93,6 @@ mod tests {
     fn fields_of_later_are_refused_by_name() {
         refused("/process/scheduler", json!({"policy": "SCHED_BATCH"}));
         refused("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}));
-        refused("/process/apparmorProfile", json!("docker-default"));
-        refused("/process/selinuxLabel", json!("u:r:t:s0"));
         refused("/linux/mountLabel", json!("u:r:t:s0"));
         refused("/linux/netDevices", json!({"eth0": {}}));
         refused("/linux/intelRdt", json!({"closID": "a"}));
@@ -119,8 +115,6 @@ mod tests {
     #[test]
     fn what_is_empty_is_absent() {
         for (pointer, value) in [
-            ("/process/apparmorProfile", json!("")),
-            ("/process/selinuxLabel", json!("")),
             ("/process/scheduler", Value::Null),
             ("/linux/mountLabel", json!("")),
             ("/linux/netDevices", json!({})),

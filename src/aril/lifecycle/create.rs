@@ -61,7 +61,10 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let bundle = directory(&creation.bundle).doing(|| format!("cannot open the bundle {}", creation.bundle.display()))?;
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let loaded = config::load(&path)?;
-    let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    if loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some()) {
+        host.probe_modules();
+    }
     if host.kernel < KERNEL_FLOOR {
         return Err(Error::Other(TooOld(host.kernel).to_string()));
     }

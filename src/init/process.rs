@@ -55,12 +55,12 @@ fn loopback() -> Result<()> {
     const SOCK_DGRAM_CLOEXEC: usize = 2 | 0o2_000_000;
     const SIOCSIFFLAGS: usize = 0x8914;
     const IFF_UP: u8 = 1;
-    let socket = call(Sysno::socket, [AF_INET, SOCK_DGRAM_CLOEXEC, 0, 0, 0, 0])?;
+    let socket = sys::open(Sysno::socket, [AF_INET, SOCK_DGRAM_CLOEXEC, 0, 0, 0, 0])?;
     let mut request = [0_u8; 40]; // struct ifreq: the name in 16 bytes, then the flags
     request[..2].copy_from_slice(b"lo");
     request[16] = IFF_UP;
-    let result = call(Sysno::ioctl, [socket, SIOCSIFFLAGS, request.as_ptr() as usize, 0, 0, 0]).map(drop);
-    close(socket as i32);
+    let result = call(Sysno::ioctl, [fd(socket), SIOCSIFFLAGS, request.as_ptr() as usize, 0, 0, 0]).map(drop);
+    close(socket);
     result
 }
 

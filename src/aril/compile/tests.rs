@@ -58,10 +58,12 @@ fn plan_of(host: &Host, edit: impl FnOnce(&mut Value)) -> Result<Plan, Invalid> 
         rootfs: Path::new("/bundle/rootfs"),
         host,
         place: &place(version),
+        hosts_namespaces: 0,
         gate: true,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
+        env: &[],
     })
 }
 
@@ -142,6 +144,7 @@ fn the_smallest_plan_word_for_word() {
             "PivotRoot source 0",
             "Chdir \"/work\" (a refusal is no fault yet)",
             "Keyring \"_ses.box\"",
+            "AllCpus",
             "Home of uid 7, by the root's /etc/passwd",
             "Umask 0022",
             "BoundingSet none",
@@ -153,7 +156,8 @@ fn the_smallest_plan_word_for_word() {
             "Ambient none",
             "Chdir \"/work\"",
             "Find [\"/bin/true\"]",
-            "Created",
+            "Listen source 1",
+            "Created with source 1 open",
             "Gate source 1",
             "CloseFrom 3",
             "Exec with arguments [\"/bin/true\"], 0 variables",

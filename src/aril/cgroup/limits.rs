@@ -94,7 +94,10 @@ fn write(
     place: &Place,
 ) -> std::result::Result<Option<Write>, Invalid> {
     let at = Pointer::to(&format!("{at}{}{}", knob.at, asked.below));
+    // Every limit spells "none" as -1, and where nothing can limit there is none.
+    let unlimited = asked.value == -1;
     let way = match place.version_of(knob.controller) {
+        None if unlimited => return Ok(None),
         Some(Version::V1) => &knob.v1,
         Some(Version::V2) => &knob.v2,
         None => return Err(Invalid::new(&at, format!("this host has no {} controller, which the limit needs", knob.controller))),
@@ -105,7 +108,7 @@ fn write(
         Way::Always(why) | Way::Lacks(why) => return Err(Invalid::new(&at, *why)),
     };
     let mut written = Vec::new();
-    let mut if_there = false;
+    let mut if_there = unlimited;
     for (file, spell) in files {
         match spell(asked, resources) {
             Text::Is(text) => written.push((file.replace("{}", &asked.name), text)),

@@ -42,11 +42,11 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An errno in words, as `strerror(3)` says it: managers match these.
+/// An errno in words, as `strerror(3)` says it but in lower case: Docker and CRI-O match `permission denied` and `no such process` so.
 #[must_use]
 pub fn text(errno: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(errno as i32).to_string();
-    text.rsplit_once(" (os error").map_or(text.clone(), |(words, _)| words.to_owned())
+    text.rsplit_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_lowercase()
 }
 
 /// The result of a system call.

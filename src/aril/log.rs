@@ -259,7 +259,7 @@ mod tests {
         });
         assert_eq!(file.matches('\n').count(), 1, "{file}");
         let line: Value = serde_json::from_str(&file).expect("the whole file is one object");
-        let msg = r#"cannot mount /data\nline two (/mounts/7): open_tree "/srv/\"data\"": No such file or directory"#;
+        let msg = r#"cannot mount /data\nline two (/mounts/7): open_tree "/srv/\"data\"": no such file or directory"#;
         assert_eq!(line["level"], "error");
         assert_eq!(line["at"], "/mounts/7");
         assert_eq!(line["errno"], "ENOENT");

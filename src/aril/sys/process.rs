@@ -370,7 +370,7 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: all zeroes are a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]); // signed on some architectures, unsigned on others
     }
     request.ifr_ifru.ifru_flags = 1; // IFF_UP
     // SAFETY: SIOCSIFFLAGS reads an ifreq.

@@ -28,6 +28,8 @@ fn root() -> Host {
         bounding: u64::MAX,
         last_capability: 40,
         cgroups: Cgroups::Unified,
+        apparmor: false,
+        selinux: false,
     }
 }
 

@@ -99,8 +99,6 @@ mod tests {
         refused("/linux/intelRdt", json!({"enableMonitoring": true}));
         refused("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
         refused("/linux/personality/flags", json!(["ADDR_NO_RANDOMIZE"]));
-        refused("/mounts/0/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]));
-        refused("/mounts/0/gidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]));
     }
 
     #[test]
@@ -120,7 +118,6 @@ mod tests {
             ("/linux/netDevices", json!({})),
             ("/linux/intelRdt", json!({})),
             ("/linux/personality/flags", json!([])),
-            ("/mounts/0/uidMappings", json!([])),
             ("/windows", Value::Null),
         ] {
             assert_eq!(checked(pointer, value), Ok(()), "{pointer}");

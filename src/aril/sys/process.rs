@@ -386,6 +386,16 @@ pub fn join_network(namespace: impl AsFd) -> Result<()> {
     nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).map_err(|e| Error::bare("setns CLONE_NEWNET", e))
 }
 
+/// Ignores SIGPIPE: a write to a pipe or socket without a reader fails with `EPIPE`.
+///
+/// # Errors
+/// The errno of `sigaction(2)`.
+pub fn ignore_broken_pipes() -> Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no function of this program becomes a handler.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop).map_err(|e| Error::bare("signal", e))
+}
+
 /// The id of this boot of the kernel.
 ///
 /// # Errors

@@ -13,7 +13,10 @@ pub(crate) fn label(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invali
     if let Some(profile) = asked(process.apparmor_profile()).filter(|profile| host.apparmor || *profile != "unconfined") {
         let at = Pointer::to("/process/apparmorProfile");
         if !host.apparmor {
-            return Err(Invalid::new(&at, format!("AppArmor profile {profile:?} is asked for, and AppArmor is not enabled on this machine")));
+            return Err(Invalid::new(
+                &at,
+                format!("AppArmor profile {profile:?} is asked for, and AppArmor is not enabled on this machine"),
+            ));
         }
         plan.part(&at, format!("cannot set the AppArmor profile {profile:?}"));
         write(plan, subject, c"self/attr/apparmor/exec", format!("exec {profile}").as_bytes());

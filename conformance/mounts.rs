@@ -63,6 +63,8 @@ pub const TESTS: &[Test] = suite![
     cgroup_mount_is_readonly,
     mountinfo_of_the_host_is_untouched,
     lazytime_and_the_like_are_taken,
+    an_overlay_of_long_paths,
+    a_link_into_proc_is_no_destination,
     source_may_have_odd_characters,
     remount_is_taken,
 ];
@@ -581,6 +583,35 @@ fn mountinfo_of_the_host_is_untouched(t: &Case) {
     assert_eq!(mine(read("/proc/self/mountinfo")), 0, "created");
     c.start();
     assert_eq!(mine(read("/proc/self/mountinfo")), 0, "running");
+}
+
+/// `fsconfig(2)` takes 255 bytes of an option; managers' overlays have longer ones.
+fn an_overlay_of_long_paths(t: &Case) {
+    let long = "x".repeat(150);
+    let paths = ["lower", "upper", "work"].map(|name| {
+        let path = t.mkdir(name).join(&long).join(&long);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    });
+    let [lower, upper, work] = &paths;
+    write(lower.join("file"), "below\n");
+    let options = [("lowerdir", lower), ("upperdir", upper), ("workdir", work)].map(|(key, path)| format!("{key}={}", path.display()));
+    let out = t.sh("cat /mnt/file && echo above > /mnt/file && cat /mnt/file && touch /mnt/x && echo run > /mnt/p && chmod +x /mnt/p; /mnt/p 2>&1; true", |b| {
+        let options: Vec<&str> = options.iter().map(String::as_str).chain(["noexec", "nodev"]).collect();
+        b.mount(json!({"destination": "/mnt", "type": "overlay", "source": "overlay", "options": options}));
+    });
+    assert!(out.starts_with("below\nabove\n"), "{out}");
+    assert_has(&out, "ermission denied");
+    assert_eq!(read(upper.join("file")), "above\n");
+    assert_eq!(read(lower.join("file")), "below\n");
+}
+
+/// A destination may be a link of the image that leads into /proc, which nothing may hide or replace.
+fn a_link_into_proc_is_no_destination(t: &Case) {
+    let b = t.bundle();
+    symlink("/proc/sys", b.dir().join("rootfs/link")).unwrap();
+    b.mount(json!({"destination": "/link", "type": "tmpfs", "source": "tmpfs"}));
+    assert_has(&t.refused(&b), "/mounts/7");
 }
 
 fn lazytime_and_the_like_are_taken(t: &Case) {

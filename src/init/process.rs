@@ -262,8 +262,10 @@ fn begin(talk: &mut Talk) -> Result<bool> {
     Ok(n == go.len())
 }
 
-/// Moves the socket to the first number and closes everything above it, whatever it is.
-pub(crate) fn close_from(talk: &mut Talk, first: u32) -> Result<()> {
+/// Tells the host that this is the end, while a filter cannot forbid it. Moves the socket to the first number and closes everything above it,
+/// whatever it is.
+pub(crate) fn close_from(talk: &mut Talk, step: u32, first: u32) -> Result<()> {
+    talk.leaving(step)?;
     let socket = talk.socket().cast_unsigned();
     if socket != first {
         call(Sysno::dup3, [fd(talk.socket()), first as usize, general::O_CLOEXEC as usize, 0, 0, 0])?;

@@ -107,6 +107,7 @@ mod tests {
             euid: 1000,
             egid: 1001,
             in_userns: false,
+            setgroups: true,
             capabilities: 0,
             bounding: 0,
             last_capability: 40,

@@ -139,6 +139,6 @@ fn subject(request: Request<'_>) -> Result<Subject<'_>, Invalid> {
     }
     // Without newgidmap an unprivileged process may map its own group alone, and gives up setgroups(2) for it.
     let simple = gids.ranges().len() == 1 && gids.ranges()[0].size == 1;
-    let setgroups = request.host.privileged() || !namespaces.makes(USER) || !simple;
+    let setgroups = request.host.setgroups && (request.host.privileged() || !namespaces.makes(USER) || !simple);
     Ok(Subject { request, linux, process, namespaces, uids, gids, setgroups })
 }

@@ -24,6 +24,7 @@ fn root() -> Host {
         euid: 0,
         egid: 0,
         in_userns: false,
+        setgroups: true,
         capabilities: u64::MAX,
         bounding: u64::MAX,
         last_capability: 40,

@@ -260,6 +260,10 @@ impl Making<'_> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         let cgroup = Cgroup::create(&mut self.prepared.place)?;
         cgroup.apply_limits(&self.prepared.limits)?;
+        if cgroup.needs_migration() {
+            // cgroup v1 takes the rules one by one, and denies meanwhile what later ones allow: the executor would not make its devices.
+            cgroup.apply_devices(&self.prepared.limits)?;
+        }
         let gate = match mode {
             Mode::Create => Some(sys::socket::bind_at(store.dir(), GATE)?),
             Mode::Detached | Mode::Foreground => None,
@@ -288,7 +292,9 @@ impl Making<'_> {
         if plan.network != Network::None {
             network(executor)?;
         }
-        cgroup.apply_devices(&self.prepared.limits)?;
+        if !cgroup.needs_migration() {
+            cgroup.apply_devices(&self.prepared.limits)?;
+        }
         // Whoever forks is not the container's first process.
         if plan.namespaces != 0 { self.describe(store, plan, executor) } else { Ok(()) }
     }

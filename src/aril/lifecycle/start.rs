@@ -65,7 +65,8 @@ pub fn begin(
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
     });
     if let Err(error) = begun {
-        if unstarted == Unstarted::Stays && matches!(&error, Error::Fault(fault) if fault.at.as_str().starts_with("/process")) {
+        let by_hook = error.at().is_some_and(|at| at.as_str().starts_with("/hooks"));
+        if unstarted == Unstarted::Stays && !by_hook {
             return Err(error);
         }
         // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.
@@ -79,9 +80,12 @@ pub fn begin(
 
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
     answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
+    let mut leaving = false;
     loop {
         match hear(talk)? {
-            Heard::Silence => return Ok(()),
+            Heard::Silence if leaving => return Ok(()),
+            Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
+            Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
             // A hook that runs in the container wants the state.
             Heard::Report(Report { about: About::Ask, .. }, _) => {
                 let pid = record.created.as_ref().map_or(Ok(0), |created| sys::process::pid_inside(created.process.pid))?;

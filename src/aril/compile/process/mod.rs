@@ -165,6 +165,10 @@ fn credentials(plan: &mut Plan, subject: &Subject<'_>, sets: Sets, lend: u64) ->
     let userns = maps_known.then_some(Userns { uids: &subject.uids, gids: &subject.gids, setgroups: subject.setgroups });
     let at = Pointer::to("/process/user");
     let Credentials { uid, gid, umask, groups } = user::resolve(subject.process.user(), &at, userns)?;
+    if !subject.setgroups && !groups.is_empty() {
+        let why = "additional groups cannot be set in this user namespace: its /proc/self/setgroups says deny";
+        return Err(Invalid::new(&at.of("additionalGids"), why));
+    }
     plan.part(&at.of("umask"), "cannot set the umask");
     plan.push(Op::Umask { mask: umask.unwrap_or(UMASK) });
     plan.part(&Pointer::to("/process/capabilities"), "cannot limit the capabilities");

@@ -1,6 +1,7 @@
 //! Reading `config.json`.
 
 use super::capabilities::without_unknown_capabilities;
+use super::required::Required;
 use super::user::with_user;
 use super::{Invalid, Pointer, spec::Spec};
 use crate::error::{Doing, Error, Result};
@@ -46,6 +47,8 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
     });
     let mut spec: Spec = spec.map_err(|error| wrong(path, &error))?;
     check_freebsd(&text)?;
+    let required: Required = typed(&text).map_err(|error| wrong(path, &error))?;
+    required.check()?;
     if spec.linux().is_none() {
         spec.set_linux(Some(typed("{}").map_err(|error| wrong(path, &error))?));
     }

@@ -68,6 +68,9 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     config::check_top(&loaded.spec)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
+    if root.path().as_os_str().is_empty() {
+        return Err(Invalid::new(&at, "the path of the root file system is empty").into());
+    }
     let rootfs =
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;

@@ -20,6 +20,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod propagation;
+mod required;
 mod rlimits;
 mod root;
 mod seccomp;
@@ -58,6 +59,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("namespaces", namespaces::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),
+    ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
     ("seccomp", seccomp::TESTS),

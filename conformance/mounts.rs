@@ -29,6 +29,8 @@ pub const TESTS: &[Test] = suite![
     per_mount_flags,
     flags_are_undone_by_their_opposites,
     atime_flags,
+    atime_flags_are_undone_by_their_opposites,
+    options_of_the_file_system_are_set_and_undone,
     nosymfollow: [Need::Kernel(5, 10)],
     tmpfs_with_data,
     tmpfs_defaults_to_mode_1777,
@@ -200,9 +202,20 @@ fn rro_makes_submounts_readonly(t: &Case) {
 
 fn recursive_flags(t: &Case) {
     let source = nested(t);
-    for (option, shown, opposite) in
-        [("rnosuid", "nosuid", "rsuid"), ("rnodev", "nodev", "rdev"), ("rnoexec", "noexec", "rexec"), ("rnoatime", "noatime", "ratime")]
-    {
+    for (option, shown, opposite) in [
+        ("rro", "ro", "rrw"),
+        ("rnosuid", "nosuid", "rsuid"),
+        ("rnodev", "nodev", "rdev"),
+        ("rnoexec", "noexec", "rexec"),
+        ("rnoatime", "noatime", "ratime"),
+        ("rnoatime", "noatime", "rrelatime"),
+        ("rnoatime", "noatime", "rstrictatime"),
+        ("rrelatime", "relatime", "rstrictatime"),
+        ("rnodiratime", "nodiratime", "rdiratime"),
+        ("rnosymfollow", "nosymfollow", "rsymfollow"),
+        ("rnorelatime", "relatime", "rnoatime"),
+        ("rnostrictatime", "relatime", "rnoatime"),
+    ] {
         let info = t.sh("cat /proc/self/mountinfo", |b| {
             b.bind(&source, "/mnt", &["rbind", option]);
         });
@@ -316,6 +329,38 @@ fn atime_flags(t: &Case) {
     let strict = tmpfs(&["strictatime"]);
     assert!(!strict.iter().any(|o| o == "relatime" || o == "noatime"), "{strict:?}");
     assert!(tmpfs(&[]).contains(&"relatime".to_owned()), "the kernel's default");
+}
+
+fn atime_flags_are_undone_by_their_opposites(t: &Case) {
+    for (options, has, lacks) in [
+        (["noatime", "atime"], Some("relatime"), "noatime"),
+        (["nodiratime", "diratime"], None, "nodiratime"),
+        (["strictatime", "nostrictatime"], Some("relatime"), "noatime"),
+        (["relatime", "norelatime"], None, "noatime"),
+        (["nosymfollow", "symfollow"], None, "nosymfollow"),
+    ] {
+        let info = t.sh("cat /proc/self/mountinfo", |b| {
+            b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options}));
+        });
+        let got = self::options(&info, "/mnt");
+        assert!(has.is_none_or(|has| got.iter().any(|o| o == has)) && !got.iter().any(|o| o == lacks), "{options:?}: {got:?}");
+    }
+}
+
+fn options_of_the_file_system_are_set_and_undone(t: &Case) {
+    // The kernel shows these with the file system, after the dash.
+    for (option, opposite) in [("sync", Some("async")), ("dirsync", None), ("lazytime", Some("nolazytime"))] {
+        let of = |options: &[&str]| {
+            let info = t.sh("grep ' /mnt ' /proc/self/mountinfo", |b| {
+                b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options}));
+            });
+            info.trim().rsplit(' ').next().unwrap().split(',').any(|o| o == option)
+        };
+        assert!(of(&[option]), "{option}");
+        if let Some(opposite) = opposite {
+            assert!(!of(&[option, opposite]), "{option},{opposite}");
+        }
+    }
 }
 
 fn nosymfollow(t: &Case) {

@@ -46,6 +46,8 @@ pub struct Request<'a> {
     pub place: &'a Place,
     /// `CLONE_NEW*` of the namespaces that the configuration names by a path and that the host is in itself.
     pub hosts_namespaces: u32,
+    /// Whether there is a program to start: a configuration without `process` has none.
+    pub program: bool,
     /// Whether the container waits for `start` at a gate.
     pub gate: bool,
     /// `--no-pivot`
@@ -126,6 +128,9 @@ fn subject(request: Request<'_>) -> Result<Subject<'_>, Invalid> {
     let missing = |name: &str| Invalid::new(&Pointer::default(), format!("{name} is missing"));
     let linux = request.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     let process = request.spec.process().as_ref().ok_or_else(|| missing("process"))?;
+    if !request.program && !request.gate {
+        return Err(missing("process"));
+    }
     let namespaces = namespaces::resolve(linux, request.hosts_namespaces)?;
     let (uids_at, gids_at) = (Pointer::to("/linux/uidMappings"), Pointer::to("/linux/gidMappings"));
     let uids = idmap::resolve(linux.uid_mappings().as_deref().unwrap_or_default(), &uids_at)?;

@@ -53,21 +53,29 @@ fn plan_of(host: &Host, edit: impl FnOnce(&mut Value)) -> Result<Plan, Invalid> 
     let mut config = minimal();
     edit(&mut config);
     let spec: Spec = serde_json::from_value(config).expect("the configuration has the right types");
-    let version = if host.cgroups == Cgroups::Unified { Version::V2 } else { Version::V1 };
-    compile(Request {
-        spec: &spec,
+    compile(request(&spec, host, &place(version_of(host))))
+}
+
+fn version_of(host: &Host) -> Version {
+    if host.cgroups == Cgroups::Unified { Version::V2 } else { Version::V1 }
+}
+
+fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> {
+    Request {
+        spec,
         id: "box",
         bundle: Path::new("/bundle"),
         rootfs: Path::new("/bundle/rootfs"),
         host,
-        place: &place(version),
+        place,
+        program: true,
         hosts_namespaces: 0,
         gate: true,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
         env: &[],
-    })
+    }
 }
 
 fn plan(host: &Host, edit: impl FnOnce(&mut Value)) -> Plan {
@@ -172,6 +180,19 @@ fn the_smallest_plan_word_for_word() {
 
 fn describe_namespaces(plan: &Plan) -> String {
     super::namespaces::names(plan.namespaces)
+}
+
+#[test]
+fn without_a_process_the_plan_ends_at_the_gate() {
+    let spec = crate::config::parse(r#"{"ociVersion": "1.3.0", "root": {"path": "rootfs"}}"#.to_owned(), Path::new("config.json"));
+    let spec = spec.expect("neither process nor linux is required").spec;
+    let (host, place) = (root(), place(Version::V2));
+    let request = Request { program: false, ..request(&spec, &host, &place) };
+    let steps = printed(&compile(request).expect("it can be created"));
+    assert!(steps.last().is_some_and(|step| step.starts_with("Gate")), "{steps:#?}");
+    assert!(!steps.iter().any(|step| step.starts_with("Find") || step.starts_with("Exec")), "{steps:#?}");
+    let refusal = compile(Request { gate: false, ..request }).expect_err("there is nothing to run");
+    assert_eq!(refusal.to_string(), "process is missing (/)");
 }
 
 #[test]

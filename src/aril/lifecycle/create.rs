@@ -68,9 +68,12 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     if host.kernel < KERNEL_FLOOR {
         return Err(Error::Other(TooOld(host.kernel).to_string()));
     }
-    check_version(&loaded)?;
+    config::check_top(&loaded.spec)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
+    if root.path().as_os_str().is_empty() {
+        return Err(Invalid::new(&at, "the path of the root file system is empty").into());
+    }
     let rootfs =
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
@@ -85,6 +88,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         host: &host,
         place: &place,
         hosts_namespaces: hosts_namespaces(&loaded.spec),
+        program: loaded.process,
         gate: mode == Mode::Create,
         no_pivot: creation.no_pivot,
         no_new_keyring: creation.no_new_keyring,
@@ -107,19 +111,6 @@ fn hosts_namespaces(spec: &config::spec::Spec) -> u32 {
 fn directory(path: &Path) -> Result<PathBuf> {
     let dir = sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
     Ok(sys::fs::real_path(&dir)?)
-}
-
-/// The major version of the specification is the one that aril was written for (spec, "Specification version").
-fn check_version(loaded: &Loaded) -> Result<()> {
-    let at = Pointer::to("/ociVersion");
-    let version = loaded.spec.version();
-    if version.is_empty() {
-        return Err(Invalid::new(&at, "ociVersion is missing").into());
-    }
-    if version.split('.').next() != Some("1") || version.split(['.', '-', '+']).count() < 3 {
-        return Err(Invalid::new(&at, format!("ociVersion {version:?} is not supported: aril knows 1.x.y")).into());
-    }
-    Ok(())
 }
 
 /// A terminal needs somebody who takes its master.
@@ -239,6 +230,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
         place: prepared.place.clone(),
+        program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
         poststart: prepared.hooks.poststart.clone(),
         poststop: prepared.hooks.poststop.clone(),

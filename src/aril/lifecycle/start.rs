@@ -5,6 +5,7 @@ use super::store::{Created, GATE, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
 use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use aril_plan::talk::{About, Report};
@@ -20,6 +21,10 @@ pub fn start(global: &Global, id: &Id) -> Result<()> {
     let record = store.read()?;
     let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
+    if record.as_ref().is_some_and(|record| !record.intent.program) {
+        let why = format!("cannot start container {id}: its configuration has no process");
+        return Err(Invalid::new(&Pointer::to("/process"), why).into());
+    }
     let Some((record, created)) = record.as_ref().and_then(|r| Some((r, r.created.as_ref()?))) else {
         return Err(Error::Other(format!("container {id} was never created")));
     };

@@ -53,6 +53,8 @@ pub struct Intent {
     pub owner: u32,
     /// Its cgroup.
     pub place: Place,
+    /// Whether there is a program to start.
+    pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
     pub own_pid_namespace: bool,
     /// The hooks that are still to be run.
@@ -441,6 +443,7 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             place: Place::none(),
+            program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
             poststop: Vec::new(),

@@ -41,15 +41,23 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     plan.part(&Pointer::default(), "cannot let the process run on every CPU");
     plan.push(Op::AllCpus {});
     let late_limits = limits(plan, subject)?;
-    program::home(plan, subject, &at)?;
+    if subject.request.program {
+        program::home(plan, subject, &at)?;
+    }
     credentials(plan, subject, sets, lend)?;
     program::cwd(plan, subject)?;
-    program::find(plan, subject)?;
+    if subject.request.program {
+        program::find(plan, subject)?;
+    }
     if no_new_privileges {
         plan.part(&at.of("noNewPrivileges"), "cannot set no_new_privs");
         plan.push(Op::NoNewPrivileges {});
     }
     gate(plan, subject);
+    if !subject.request.program {
+        // Nobody opens this gate: `start` refuses.
+        return Ok(());
+    }
     hooks::before_exec(plan, subject)?;
     plan.part(&Pointer::default(), "cannot close the descriptors of the runtime");
     plan.push(Op::CloseFrom { first: 3 + subject.request.preserve_fds });

@@ -28,6 +28,8 @@ fn root() -> Host {
         bounding: u64::MAX,
         last_capability: 40,
         cgroups: Cgroups::Unified,
+        apparmor: false,
+        selinux: false,
     }
 }
 
@@ -58,11 +60,11 @@ fn plan_of(host: &Host, edit: impl FnOnce(&mut Value)) -> Result<Plan, Invalid> 
         rootfs: Path::new("/bundle/rootfs"),
         host,
         place: &place(version),
+        hosts_namespaces: 0,
         gate: true,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
-        hosts_namespaces: 0,
         env: &[],
     })
 }

@@ -238,6 +238,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         created: humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
+        beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
         place: prepared.place.clone(),
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
         poststart: prepared.hooks.poststart.clone(),

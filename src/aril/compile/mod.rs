@@ -105,6 +105,9 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let p = &mut plan;
 
     namespaces::enter(p, &subject.namespaces, request.host, subject.migrates(), subject.setgroups);
+    if !subject.namespaces.own(MOUNT) {
+        rootfs::refuse_masks(&subject)?;
+    }
     if subject.mounts() {
         let root = rootfs::attach(p, &subject)?;
         mounts::mount_all(p, &subject, root)?;

@@ -114,18 +114,26 @@ pub(crate) fn seal(plan: &mut Plan, subject: &Subject<'_>, root: Slot) {
 
 /// The first part of the configuration that is a mount, or changes one.
 pub(crate) fn asks_for_mounts(subject: &Subject<'_>) -> Option<&'static str> {
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
     let (spec, linux) = (subject.request.spec, subject.linux);
     let asked = [
         (spec.mounts().as_ref().is_some_and(|m| !m.is_empty()), "/mounts"),
-        (some(linux.masked_paths()), "/linux/maskedPaths"),
-        (some(linux.readonly_paths()), "/linux/readonlyPaths"),
         (linux.rootfs_propagation().as_ref().is_some_and(|p| !p.is_empty()), "/linux/rootfsPropagation"),
         (linux.sysctl().as_ref().is_some_and(|s| !s.is_empty()), "/linux/sysctl"),
         (subject.process.terminal().unwrap_or(false), "/process/terminal"),
         (spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false)), "/root/readonly"),
     ];
     asked.into_iter().find_map(|(asked, at)| asked.then_some(at))
+}
+
+/// Masks that whoever is in the host's mount namespace can take away would be none.
+pub(crate) fn refuse_masks(subject: &Subject<'_>) -> Result<(), Invalid> {
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+    let linux = subject.linux;
+    let asked = [(some(linux.masked_paths()), "/linux/maskedPaths"), (some(linux.readonly_paths()), "/linux/readonlyPaths")];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, at)) => Err(Invalid::new(&Pointer::to(at), "this needs a mount namespace (/linux/namespaces)")),
+        None => Ok(()),
+    }
 }
 
 /// A container without a mount namespace that mounts nothing: its root is a `chroot(2)`.

@@ -185,15 +185,10 @@ fn the_state_is_on_standard_input(t: &Case) {
 fn the_status_in_the_state_is_right(t: &Case) {
     let (states, ..) = states(t, |_| ());
     let found: Vec<_> = states.iter().map(|(when, state)| format!("{when} {}", state["status"].as_str().unwrap_or("none"))).collect();
-    let want = [
-        "prestart creating",
-        "createRuntime creating",
-        "createContainer creating",
-        "startContainer created",
-        "poststart running",
-        "poststop stopped",
-    ];
-    assert_eq!(found, want);
+    // The specification leaves it open for prestart: after the environment was created, and before create is finished.
+    assert!(["prestart creating", "prestart created"].contains(&found[0].as_str()), "{found:?}");
+    let want = ["createRuntime creating", "createContainer creating", "startContainer created", "poststart running", "poststop stopped"];
+    assert_eq!(found[1..], want);
 }
 
 fn the_state_has_annotations_and_bundle(t: &Case) {

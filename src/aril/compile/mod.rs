@@ -83,6 +83,13 @@ impl Subject<'_> {
         self.request.host.privileged()
     }
 
+    /// Whether the root is mounted, and what belongs in it: in a mount namespace of the container's, or else in the host's if something asks for
+    /// it. The host's takes it from its own root alone.
+    pub(crate) fn mounts(&self) -> bool {
+        let beside_host = || self.host_opens() && !self.in_userns() && rootfs::asks_for_mounts(self).is_some();
+        self.namespaces.own(MOUNT) || beside_host()
+    }
+
     /// Whether the executor is moved into its cgroup after it was started.
     pub(crate) fn migrates(&self) -> bool {
         self.request.host.cgroups != Cgroups::Unified
@@ -100,7 +107,10 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let p = &mut plan;
 
     namespaces::enter(p, &subject.namespaces, request.host, subject.migrates(), subject.setgroups);
-    if subject.namespaces.own(MOUNT) {
+    if !subject.namespaces.own(MOUNT) {
+        rootfs::refuse_masks(&subject)?;
+    }
+    if subject.mounts() {
         let root = rootfs::attach(p, &subject)?;
         mounts::mount_all(p, &subject, root)?;
         devices::make_all(p, &subject, root)?;
@@ -114,7 +124,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
         masks::read_only_all(p, &subject, root)?;
         rootfs::seal(p, &subject, root);
     } else {
-        let root = rootfs::without_mount_namespace(p, &subject)?;
+        let root = rootfs::without_mounts(p, &subject)?;
         hooks::before_pivot(p, &subject)?;
         rootfs::chroot(p, root);
         process::program::early_cwd(p, &subject)?;

@@ -449,8 +449,23 @@ fn without_a_mount_namespace_the_root_is_a_chroot_and_nothing_is_mounted() {
 }
 
 #[test]
+fn without_a_mount_namespace_mounts_are_the_hosts_and_the_root_is_a_chroot() {
+    let plan = plan(&root(), |c| {
+        c["linux"]["namespaces"] = json!([{"type": "pid"}]);
+        c["mounts"] = json!([{"destination": "/a", "type": "tmpfs"}]);
+    });
+    assert!(plan.on_host);
+    let steps = printed(&plan);
+    in_order(&steps, &["OpenPath", "MoveMount source 0", "SetAttr source 0 recursively private", "NewFs tmpfs", "Chroot source 0"]);
+    assert!(!names(&steps).contains(&"Propagation") && !names(&steps).contains(&"PivotRoot"), "{steps:#?}");
+}
+
+#[test]
 fn what_needs_a_namespace_is_refused_by_its_pointer() {
-    let no_mount = |c: &mut Value| c["linux"]["namespaces"] = json!([{"type": "pid"}]);
+    let no_mount = |c: &mut Value| {
+        in_new_userns(c, 100_000, 65536);
+        c["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "user"}]);
+    };
     for (at, value) in [
         ("/mounts", json!([{"destination": "/a", "type": "tmpfs"}])),
         ("/linux/maskedPaths", json!(["/x"])),

@@ -229,6 +229,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         created: humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
+        beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
         place: prepared.place.clone(),
         program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
@@ -252,8 +253,8 @@ impl Making<'_> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         let cgroup = Cgroup::create(&mut self.prepared.place)?;
         cgroup.apply_limits(&self.prepared.limits)?;
-        if cgroup.needs_migration() {
-            // cgroup v1 takes the rules one by one, and denies meanwhile what later ones allow: the executor would not make its devices.
+        // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
+        if cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }
         let gate = match mode {
@@ -284,7 +285,7 @@ impl Making<'_> {
         if plan.network != Network::None {
             network(executor)?;
         }
-        if !cgroup.needs_migration() {
+        if !cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }
         // Whoever forks is not the container's first process.
@@ -295,6 +296,14 @@ impl Making<'_> {
     fn describe(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
         self.record.created = Some(Created { process: Identity::of(executor.process.pid)?, steps: Label::after_created(plan) });
         state_file::write(store, &self.creation.id, &self.record)
+    }
+
+    /// The hooks that see the host's tree. To prestart hooks the container is created: they come from the time when `start` ran them, and hold
+    /// the state against that.
+    fn runtime_hooks(&self, pid: i32) -> Result<()> {
+        let state = |status| self.record.hook_state(&self.creation.id, status, pid);
+        hooks::run_all(&self.prepared.hooks.prestart, &state(Status::Created), &self.prepared.bundle)?;
+        hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), &self.prepared.bundle)
     }
 
     /// The container is created: says so in the record, and to whoever wants to know the pid.
@@ -319,11 +328,10 @@ impl Attend for Making<'_> {
         let (_, op) = plan.step(step).ok_or_else(nobody)?;
         let spec = &self.prepared.loaded.spec;
         let done = |()| Vec::new();
-        let state = || self.record.hook_state(&self.creation.id, Status::Creating, executor.pid);
         match op {
             Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
-            Op::Ask { what: Ask::RuntimeHooks } => hooks::run_all(&self.prepared.hooks.runtime, &state(), &self.prepared.bundle).map(done),
+            Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => {
                 for limit in spec.process().as_ref().map(limits_from_outside).transpose()?.unwrap_or_default() {
                     let value = limit.value;

@@ -51,6 +51,9 @@ pub struct Intent {
     pub annotations: BTreeMap<String, String>,
     /// The user who made it.
     pub owner: u32,
+    /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
+    #[serde(default)]
+    pub beneath: Option<u64>,
     /// Its cgroup.
     pub place: Place,
     /// Whether there is a program to start.
@@ -442,6 +445,7 @@ mod tests {
             created: "2026-01-01T00:00:00Z".to_owned(),
             annotations: BTreeMap::new(),
             owner: 0,
+            beneath: None,
             place: Place::none(),
             program: true,
             own_pid_namespace: true,

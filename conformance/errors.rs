@@ -151,7 +151,7 @@ fn an_executor_fault_names_step_pointer_object_and_errno(t: &Case) {
     let b = t.bundle();
     b.mount(json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["nosuchoption=1"]}));
     let text = t.refused(&b);
-    for part in ["/mounts/7", "/data", "nosuchoption", "Invalid argument"] {
+    for part in ["/mounts/7", "/data", "nosuchoption", "invalid argument"] {
         assert_has(&text, part);
     }
     let b = t.bundle();

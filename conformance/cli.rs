@@ -241,7 +241,7 @@ fn sent(t: &Case, spelling: &str) -> String {
     // Detached, for a runtime in the foreground passes on what signals itself gets.
     let null = std::process::Stdio::null;
     let mut run = t.run_call(&["--detach"], &b).spawn(null(), fs::File::create(&out).unwrap().into(), null());
-    assert!(runtime::wait(&mut run, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut run, patience()).expect("run ends").success());
     eventually("the probe waits", || read(&out).contains("ready").then_some(()));
     c.kill(spelling);
     eventually("the probe says which signal came", || read(&out).contains("got").then_some(()));

@@ -213,7 +213,7 @@ fn standard_streams_are_handed_on_as_they_are(t: &Case) {
         fs::File::create(&out).unwrap().into(),
         Stdio::null(),
     );
-    assert!(runtime::wait(&mut create, PATIENCE).expect("create ends").success());
+    assert!(runtime::wait(&mut create, patience()).expect("create ends").success());
     c.start().wait_for("stopped");
     drop(mine);
     let text = read(&out);
@@ -230,7 +230,7 @@ fn to_the_end(mut pipe: std::process::ChildStdout) -> String {
         let _ = pipe.read_to_string(&mut text);
         let _ = send.send(text);
     });
-    receive.recv_timeout(PATIENCE).expect("something still holds standard output")
+    receive.recv_timeout(patience()).expect("something still holds standard output")
 }
 
 fn no_helper_holds_standard_output_after_create(t: &Case) {
@@ -238,7 +238,7 @@ fn no_helper_holds_standard_output_after_create(t: &Case) {
     let c = Container::of(t, &b);
     let mut create = t.create_call(&[], &b).spawn(Stdio::null(), Stdio::piped(), Stdio::null());
     let pipe = create.stdout.take().unwrap();
-    assert!(runtime::wait(&mut create, PATIENCE).expect("create ends").success());
+    assert!(runtime::wait(&mut create, patience()).expect("create ends").success());
     c.start().wait_for("stopped");
     assert_eq!(to_the_end(pipe), "out\n");
 }
@@ -248,7 +248,7 @@ fn no_helper_holds_standard_output_after_run_detached(t: &Case) {
     let c = Container::of(t, &b);
     let mut run = t.run_call(&["--detach"], &b).spawn(Stdio::null(), Stdio::piped(), Stdio::null());
     let pipe = run.stdout.take().unwrap();
-    assert!(runtime::wait(&mut run, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut run, patience()).expect("run ends").success());
     assert_eq!(to_the_end(pipe), "out\n");
     assert_eq!(c.status(), "running");
 }
@@ -269,7 +269,7 @@ fn pipes_close_with_the_process(t: &Case) {
     let mut run = t.run_call(&[], &b).spawn(Stdio::null(), Stdio::piped(), Stdio::null());
     let pipe = run.stdout.take().unwrap();
     assert_eq!(to_the_end(pipe), "out\n");
-    assert!(runtime::wait(&mut run, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut run, patience()).expect("run ends").success());
 }
 
 fn the_pid_file_has_no_newline(t: &Case) {

@@ -703,6 +703,6 @@ fn a_slow_hook_does_not_block_state(t: &Case) {
     }
     t.rt(&["list"]).run().ok();
     write(&go, "");
-    assert!(runtime::wait(&mut create, PATIENCE).expect("create ends").success());
+    assert!(runtime::wait(&mut create, patience()).expect("create ends").success());
     assert_eq!(c.status(), "created");
 }

@@ -112,7 +112,7 @@ fn run_of_a_killed_container_gives_137(t: &Case) {
     let mut run = t.run_call(&[], &b).spawn(Stdio::null(), Stdio::null(), Stdio::null());
     eventually("the container runs", || (c.known() && c.status() == "running").then_some(()));
     c.kill("KILL");
-    let status = runtime::wait(&mut run, PATIENCE).expect("run ends");
+    let status = runtime::wait(&mut run, patience()).expect("run ends");
     assert_eq!(status.code(), Some(137));
 }
 
@@ -159,7 +159,7 @@ fn run_forwards_signals(t: &Case) {
     eventually("the script runs", || read(&out).contains("ready").then_some(()));
     let pid = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let status = runtime::wait(&mut run, PATIENCE).expect("run ends");
+    let status = runtime::wait(&mut run, patience()).expect("run ends");
     assert_eq!(status.code(), Some(7), "the script's own handler must see SIGTERM");
     drop(c);
 }
@@ -177,7 +177,7 @@ fn one_of_many_creates_of_an_id_wins(t: &Case) {
     let b = t.bundle();
     let _guard = Container::of(t, &b);
     let mut calls: Vec<_> = (0..8).map(|_| t.create_call(&[], &b).spawn(Stdio::null(), Stdio::null(), Stdio::null())).collect();
-    let codes: Vec<_> = calls.iter_mut().map(|call| runtime::wait(call, PATIENCE).expect("create ends").code()).collect();
+    let codes: Vec<_> = calls.iter_mut().map(|call| runtime::wait(call, patience()).expect("create ends").code()).collect();
     assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
     assert_eq!(Container::of(t, &b).status(), "created");
 }
@@ -345,7 +345,7 @@ fn kill_defaults_to_term(t: &Case) {
     let mut run = t.run_call(&[], &b).spawn(Stdio::null(), fs::File::create(&out).unwrap().into(), Stdio::null());
     eventually("the script runs", || read(&out).contains("ready").then_some(()));
     c.call("kill", &[], &[]).run().ok();
-    assert_eq!(runtime::wait(&mut run, PATIENCE).expect("run ends").code(), Some(7));
+    assert_eq!(runtime::wait(&mut run, patience()).expect("run ends").code(), Some(7));
 }
 
 fn kill_of_a_stopped_container_is_refused(t: &Case) {
@@ -478,7 +478,7 @@ fn containers_at_once(t: &Case) {
     let bundles: Vec<_> = (0..10).map(|n| t.bundle_sh(&format!("exit {n}"))).collect();
     let mut runs: Vec<_> = bundles.iter().map(|b| t.run_call(&[], b).spawn(Stdio::null(), Stdio::null(), Stdio::null())).collect();
     for (n, run) in runs.iter_mut().enumerate() {
-        let status = runtime::wait(run, PATIENCE * 3).expect("run ends");
+        let status = runtime::wait(run, patience() * 3).expect("run ends");
         assert_eq!(status.code(), Some(i32::try_from(n).unwrap()));
     }
 }

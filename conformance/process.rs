@@ -463,7 +463,7 @@ fn stdin_stdout_stderr_keep_their_owner(t: &Case) {
     b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
     let mut run =
         t.run_call(&[], &b).spawn(std::process::Stdio::null(), fs::File::create(&out).unwrap().into(), std::process::Stdio::null());
-    runtime::wait(&mut run, PATIENCE).expect("run ends");
+    runtime::wait(&mut run, patience()).expect("run ends");
     assert_eq!(read(&out), "x\n");
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata("/dev/null").unwrap()), 0, "the host's /dev/null changed hands");
 }

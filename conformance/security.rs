@@ -197,7 +197,7 @@ fn dev_null_of_the_image_is_a_link_out_and_stdio_is_files(t: &Case) {
     let input = t.path("input");
     write(&input, "input");
     let mut run = t.run_call(&[], &b).spawn(fs::File::open(&input).unwrap().into(), t.scratch().into(), t.scratch().into());
-    runtime::wait(&mut run, PATIENCE).expect("run ends");
+    runtime::wait(&mut run, patience()).expect("run ends");
     canary.check();
     assert_eq!(fs::metadata(&input).unwrap().uid(), 0);
 }
@@ -638,7 +638,7 @@ fn owner_kept(t: &Case, path: &Path) {
     let _guard = Container::of(t, &b);
     let file = fs::File::options().read(true).write(true).open(path).unwrap();
     let mut run = t.run_call(&[], &b).spawn(file.try_clone().unwrap().into(), file.try_clone().unwrap().into(), file.into());
-    assert!(runtime::wait(&mut run, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut run, patience()).expect("run ends").success());
     let after = fs::metadata(path).unwrap();
     assert_eq!((after.uid(), after.gid(), after.mode()), (before.uid(), before.gid(), before.mode()), "{}", path.display());
 }

@@ -167,7 +167,7 @@ fn input_reaches_the_process(t: &Case) {
     pty.read_until(&mut text, |text| text.contains("ready"));
     rustix::io::write(&pty.master, b"hello\n").unwrap();
     pty.read_until(&mut text, |text| text.contains("got hello"));
-    assert!(runtime::wait(&mut child, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut child, patience()).expect("run ends").success());
 }
 
 fn the_exit_status_comes_through(t: &Case) {
@@ -182,7 +182,7 @@ fn the_callers_terminal_is_restored(t: &Case) {
     let held = pty.open();
     let before = rustix::termios::tcgetattr(&held).unwrap();
     let mut child = pty.run(t, &b);
-    assert!(runtime::wait(&mut child, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut child, patience()).expect("run ends").success());
     let after = rustix::termios::tcgetattr(&held).unwrap();
     assert_eq!((after.local_modes, after.input_modes, after.output_modes), (before.local_modes, before.input_modes, before.output_modes));
 }
@@ -198,7 +198,7 @@ fn a_change_of_size_is_passed_on(t: &Case) {
     pty.read_until(&mut text, |text| text.contains("ready"));
     tcsetwinsize(&pty.master, Winsize { ws_row: 44, ws_col: 133, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     pty.read_until(&mut text, |text| text.contains("44 133"));
-    assert!(runtime::wait(&mut child, PATIENCE).expect("run ends").success());
+    assert!(runtime::wait(&mut child, patience()).expect("run ends").success());
     assert_eq!(tcgetwinsize(&pty.master).unwrap().ws_col, 133);
 }
 
@@ -241,6 +241,6 @@ fn a_process_without_terminal_cannot_push_input(t: &Case) {
     let mut child = pty.run(t, &b);
     let mut text = String::new();
     pty.read_until(&mut text, |text| text.contains('\n'));
-    runtime::wait(&mut child, PATIENCE).expect("run ends");
+    runtime::wait(&mut child, patience()).expect("run ends");
     assert_lacks(&text, "ok");
 }

@@ -13,7 +13,8 @@ import time
 
 import image
 
-PATIENCE = 60  # seconds after which whatever is waited for counts as failed
+# Seconds after which whatever is waited for counts as failed. TIME_FACTOR is for a machine that is known to be slow.
+PATIENCE = 60 * int(os.environ.get("TIME_FACTOR", "1"))
 
 _serial = itertools.count(1)
 

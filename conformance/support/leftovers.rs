@@ -9,13 +9,18 @@ use std::time::{Duration, Instant};
 /// The variable that marks every process that a case started, with the case's directory.
 pub const MARK: &str = "CONFORMANCE_CASE";
 
+/// How long what was killed may take to be gone.
+fn moment() -> Duration {
+    super::patience() / 5
+}
+
 /// What is left of a case; it is given a moment, for a killed process ends a little after the call that killed it.
 /// Then what can be removed is, so that one runtime's leak is not the next test's failure.
 pub fn find(environment: &Environment, dir: &Path, cgroup: &str) -> Vec<String> {
     let start = Instant::now();
     loop {
         let left = look(environment, dir, cgroup);
-        if left.is_empty() || start.elapsed() > Duration::from_secs(2) {
+        if left.is_empty() || start.elapsed() > moment() {
             if !left.is_empty() {
                 clear(environment, dir, cgroup);
             }
@@ -106,7 +111,7 @@ fn remove_cgroup(path: &Path, kill: &impl Fn(i32)) {
     }
     let _ = fs::write(path.join("freezer.state"), "THAWED");
     let start = Instant::now();
-    while super::present(path) && fs::remove_dir(path).is_err() && start.elapsed() < Duration::from_secs(2) {
+    while super::present(path) && fs::remove_dir(path).is_err() && start.elapsed() < moment() {
         fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|p| p.parse().ok()).for_each(kill);
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -21,19 +21,27 @@ pub use runtime::{Call, Output};
 pub use serde_json::{Value, json};
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// The longest that any single call of a runtime, or any wait for its effect, may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Ten seconds, times the environment variable `TIME_FACTOR` on a machine that is known to be slow.
+pub fn patience() -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| match std::env::var("TIME_FACTOR") {
+        Ok(text) => text.parse().expect("TIME_FACTOR is no number"),
+        Err(_) => 1,
+    });
+    Duration::from_secs(10) * *FACTOR
+}
 
-/// Asks `probe` again and again until it answers, and panics with `what` when it has not within [`PATIENCE`].
+/// Asks `probe` again and again until it answers, and panics with `what` when it has not within [`patience`].
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(start.elapsed() < patience(), "waited {:?} in vain: {what}", patience());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,6 +1,6 @@
-//! Calling the runtime under test: arguments in, exit status and text out, and never longer than [`PATIENCE`](super::PATIENCE).
+//! Calling the runtime under test: arguments in, exit status and text out, and never longer than [`patience`].
 
-use super::{Case, PATIENCE, Value};
+use super::{Case, Value, patience};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -165,7 +165,7 @@ impl<'a> Call<'a> {
         };
         let clone = |file: &File| Stdio::from(file.try_clone().expect("dup"));
         let mut child = self.spawn(stdin, clone(&stdout), clone(&stderr));
-        let status = wait(&mut child, PATIENCE);
+        let status = wait(&mut child, patience());
         let text = |file: &mut File| {
             let mut bytes = Vec::new();
             // Bounded, lest a container that writes without end fill the memory too.
@@ -173,7 +173,7 @@ impl<'a> Call<'a> {
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let (stdout, stderr) = (text(&mut stdout), text(&mut stderr));
-        let status = status.unwrap_or_else(|| panic!("{} did not end within {PATIENCE:?}:\n{stdout}{stderr}", self.what()));
+        let status = status.unwrap_or_else(|| panic!("{} did not end within {:?}:\n{stdout}{stderr}", self.what(), patience()));
         Output { what: self.what(), status, stdout, stderr }
     }
 

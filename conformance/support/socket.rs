@@ -1,6 +1,6 @@
 //! The receiving end of a console socket.
 
-use super::{PATIENCE, eventually};
+use super::{eventually, patience};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -30,7 +30,7 @@ impl Console {
     pub fn receive(&self) -> (Message, usize) {
         let stream = eventually("the runtime connects to the console socket", || self.listener.accept().ok()).0;
         stream.set_nonblocking(false).expect("blocking");
-        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream.set_read_timeout(Some(patience())).expect("timeout");
         let mut bytes = [0_u8; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

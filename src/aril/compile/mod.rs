@@ -24,7 +24,7 @@ pub use plan::{Part, Plan, Source};
 
 use crate::cgroup::Place;
 use crate::config::{Invalid, Pointer, spec};
-use crate::host::{Cgroups, Host};
+use crate::host::Host;
 use idmap::IdMap;
 use namespaces::{MOUNT, Namespaces, USER};
 use std::path::Path;
@@ -80,11 +80,6 @@ impl Subject<'_> {
     pub(crate) fn host_opens(&self) -> bool {
         self.request.host.privileged()
     }
-
-    /// Whether the executor is moved into its cgroup after it was started.
-    pub(crate) fn migrates(&self) -> bool {
-        self.request.host.cgroups != Cgroups::Unified
-    }
 }
 
 /// Compiles a container.
@@ -97,7 +92,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let mut plan = Plan::default();
     let p = &mut plan;
 
-    namespaces::enter(p, &subject.namespaces, request.host, subject.migrates(), subject.setgroups);
+    namespaces::enter(p, &subject.namespaces, request.host, subject.setgroups);
     if subject.namespaces.own(MOUNT) {
         let root = rootfs::attach(p, &subject)?;
         mounts::mount_all(p, &subject, root)?;

@@ -24,7 +24,7 @@ fn markdown() -> String {
         let _ = write!(text, "\n## {title}\n\n| feature | Linux | serves to | {last} |\n| --- | --- | --- | --- |\n");
         for feature in FEATURES.iter().filter(|feature| section(feature).0 == title) {
             let Feature { since: (major, minor), to, .. } = feature;
-            let _ = writeln!(text, "| {} | {major}.{minor} | {to} | {} |", title(feature), section(feature).1);
+            let _ = writeln!(text, "| {} | {major}.{minor} | {to} | {} |", heading(feature), section(feature).1);
         }
     }
     text
@@ -39,7 +39,7 @@ fn section(feature: &Feature) -> (&'static str, &'static str) {
 }
 
 /// The name, and the calls where the name does not say them.
-fn title(feature: &Feature) -> String {
+fn heading(feature: &Feature) -> String {
     let name = feature.name.replace('_', " ");
     match feature.calls {
         [] => name,

@@ -121,7 +121,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 
     let mut skips: BTreeMap<String, String> = BTreeMap::new();
     for (name, test) in &all {
-        let reasons: Vec<_> = test.needs.iter().filter_map(|need| environment.lacks(*need)).collect();
+        let mut reasons: Vec<_> = test.needs.iter().filter_map(|need| environment.lacks(*need)).collect();
+        reasons.dedup();
         if !reasons.is_empty() {
             skips.insert(name.clone(), reasons.join("; "));
         }

@@ -270,9 +270,13 @@ impl Making<'_> {
         };
         let process = self.prepared.loaded.spec.process();
         let oom = process.as_ref().and_then(config::spec::Process::oom_score_adj);
-        let host = &self.prepared.host;
+        let Prepared { host, limits, .. } = &*self.prepared;
         let mut executor =
             spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
+                // On v1 the rules are written one by one, and before the last of them a device that the executor makes may be denied.
+                if cgroup.needs_migration() {
+                    cgroup.apply_devices(limits)?;
+                }
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         let plan = std::mem::take(&mut self.prepared.plan);
@@ -294,7 +298,9 @@ impl Making<'_> {
         if plan.network != Network::None {
             network(executor)?;
         }
-        cgroup.apply_devices(&self.prepared.limits)?;
+        if !cgroup.needs_migration() {
+            cgroup.apply_devices(&self.prepared.limits)?;
+        }
         // Whoever forks is not the container's first process.
         if plan.namespaces != 0 { self.describe(store, plan, executor) } else { Ok(()) }
     }

@@ -24,7 +24,7 @@ pub use plan::{Part, Plan, Source};
 
 use crate::cgroup::Place;
 use crate::config::{Invalid, Pointer, spec};
-use crate::host::{Cgroups, Host};
+use crate::host::Host;
 use idmap::IdMap;
 use namespaces::{MOUNT, Namespaces, USER};
 use std::path::Path;
@@ -89,11 +89,6 @@ impl Subject<'_> {
         let beside_host = || self.host_opens() && !self.in_userns() && rootfs::asks_for_mounts(self).is_some();
         self.namespaces.own(MOUNT) || beside_host()
     }
-
-    /// Whether the executor is moved into its cgroup after it was started.
-    pub(crate) fn migrates(&self) -> bool {
-        self.request.host.cgroups != Cgroups::Unified
-    }
 }
 
 /// Compiles a container.
@@ -106,7 +101,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let mut plan = Plan::default();
     let p = &mut plan;
 
-    namespaces::enter(p, &subject.namespaces, request.host, subject.migrates(), subject.setgroups);
+    namespaces::enter(p, &subject.namespaces, request.host, subject.setgroups);
     if !subject.namespaces.own(MOUNT) {
         rootfs::refuse_masks(&subject)?;
     }

@@ -16,7 +16,9 @@ use crate::sys::process::Child;
 use crate::sys::{self, Errno};
 use aril_plan::{Ask, Op};
 use nix::fcntl::OFlag;
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How the container is started: the words of the command line that differ between `create` and `run`.
@@ -107,9 +109,11 @@ fn hosts_namespaces(spec: &config::spec::Spec) -> u32 {
     paths.filter_map(|path| sys::process::own_namespace(path).ok().flatten()).fold(0, |kinds, kind| kinds | kind)
 }
 
-/// The absolute path without links of a directory.
+/// The absolute path without links of a directory. By `openat2(2)`, so that where that is refused nothing has been made: without it the cgroup could
+/// not be removed again.
 fn directory(path: &Path) -> Result<PathBuf> {
-    let dir = sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| sys::Error::new("openat2", path, Errno::EINVAL))?;
+    let dir = sys::fs::openat2(nix::fcntl::AT_FDCWD, &name, (OFlag::O_PATH | OFlag::O_DIRECTORY).bits(), 0, 0)?;
     Ok(sys::fs::real_path(&dir)?)
 }
 
@@ -271,9 +275,11 @@ impl Making<'_> {
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
         if let Err(error) = served {
-            // A stepwise executor that has not forked is not in the record; without its socket it would end by itself.
-            let _ = sys::process::pidfd_send_signal(&executor.process.pidfd, libc::SIGKILL);
-            let _ = sys::process::wait(&executor.process.pidfd);
+            // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
+            let Executor { process, talk } = executor;
+            drop(talk);
+            let _ = sys::process::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+            let _ = sys::process::wait(&process.pidfd);
             return Err(error);
         }
         self.commit(store, &plan, &executor)?;

@@ -1,5 +1,10 @@
 //! What this machine has. A plain structure, so that tests write one by hand.
 
+pub mod features;
+pub mod refusal;
+#[cfg(test)]
+mod table;
+
 use crate::sys::{self, Errno};
 use std::fmt;
 

@@ -133,7 +133,7 @@ pub(crate) fn legacy(target: i32, kind: &CStr, source: &CStr, flags: u64, data: 
     // The kernel reads no leading zeroes there.
     let zeroes = path[14..23].iter().take_while(|b| **b == b'0').count();
     path.copy_within(14 + zeroes.., 14);
-    let a = [source.as_ptr() as usize, path.as_ptr() as usize, kind.as_ptr() as usize, flags as usize, data.as_ptr() as usize, 0];
+    let a = [source.as_ptr() as usize, path.as_ptr() as usize, kind.as_ptr() as usize, sys::word(flags), data.as_ptr() as usize, 0];
     call(Sysno::mount, a).map(drop)
 }
 

@@ -147,7 +147,7 @@ fn an_executor_fault_names_step_pointer_object_and_errno(t: &Case) {
     let b = t.bundle();
     b.mount(json!({"destination": "/data", "type": "bind", "source": "/no/such/source", "options": ["rbind"]}));
     let text = t.refused(&b);
-    for part in ["/mounts/7", "/data", "/no/such/source", "No such file or directory"] {
+    for part in ["/mounts/7", "/data", "/no/such/source", "no such file or directory"] {
         assert_has(&text, part);
     }
     let b = t.bundle();

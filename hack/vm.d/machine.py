@@ -60,6 +60,11 @@ def parse(argv):
         del options.command[0]
     if not options.command:
         parser.error("no command")
+    if not os.path.isdir(options.share):
+        parser.error(f"--share: {options.share} is no directory")
+    for file in options.file:
+        if not os.path.isfile(file):
+            parser.error(f"--file: {file} is no file")
     return options
 
 
@@ -108,7 +113,11 @@ class Machine:
 
     def __init__(self, options, image, disk, disk_format, state=None, keep_disk=False):
         self.verbose = options.verbose
+        self.what = options, image, disk, disk_format, state, keep_disk
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="aril-vm.", dir="/var/tmp"))
+        self.process = None
+
+    def start(self, options, image, disk, disk_format, state, keep_disk):
         self.call = self.directory / "call"
         (self.call / "files").mkdir(parents=True)
         listeners = {name: self.listen(name) for name in ("control", "output")}
@@ -145,13 +154,18 @@ class Machine:
         self.received = b""
 
     def __enter__(self):
+        try:
+            self.start(*self.what)
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, kind, value, traceback):
-        if self.process.poll() is None:
+        if self.process:
             self.process.kill()
-        self.process.wait()
-        if isinstance(value, VmError):
+            self.process.wait()
+        if isinstance(value, (VmError, OSError)):
             for name in ("console", "errors"):
                 path = self.directory / name
                 said = path.read_text(errors="replace")[-4000:].strip() if path.exists() else ""

@@ -33,6 +33,10 @@ pub struct Host {
     pub last_capability: u8,
     /// Cgroup file systems.
     pub cgroups: Cgroups,
+    /// AppArmor is enabled. Known only after [`Host::probe_modules`].
+    pub apparmor: bool,
+    /// SELinux is enabled. Known only after [`Host::probe_modules`].
+    pub selinux: bool,
 }
 
 /// The oldest kernel that aril runs on.
@@ -68,7 +72,17 @@ impl Host {
                 Ok(_) | Err(sys::Error { errno: Errno::ENOENT | Errno::ENOTDIR, .. }) => Cgroups::Absent,
                 Err(error) => return Err(error),
             },
+            apparmor: false,
+            selinux: false,
         })
+    }
+
+    /// Looks for security modules: needed only for a configuration that asks for one.
+    pub fn probe_modules(&mut self) {
+        let read = |path: &str| sys::fs::read_text(std::path::Path::new(path), 64).unwrap_or_default();
+        self.apparmor = read("/sys/module/apparmor/parameters/enabled").starts_with('Y');
+        // Mounted wherever SELinux is enabled; without it the kernel has no such file system.
+        self.selinux = sys::fs::statfs_type(c"/sys/fs/selinux") == Ok(sys::fs::SELINUX_MAGIC);
     }
 
     /// Whether this process may do in its user namespace what root may.

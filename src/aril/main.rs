@@ -12,8 +12,8 @@ use aril::cli;
 #[allow(unsafe_code)] // the name is what the C library looks for, and nothing else has it
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
-    // What is opened later must not become descriptor 0, 1 or 2.
-    if let Err(error) = aril::sys::fs::fill_stdio() {
+    // What is opened later must not become descriptor 0, 1 or 2; and a reader that has gone is an error like any other.
+    if let Err(error) = aril::sys::fs::fill_stdio().and_then(|()| aril::sys::process::ignore_broken_pipes()) {
         return error.errno as i32;
     }
     let (log, outcome) = cli::run(std::env::args_os().collect());

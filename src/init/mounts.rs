@@ -252,7 +252,7 @@ pub(crate) fn read_only(root: i32, path: &CStr) -> Result<()> {
 
 /// Writes to a file of a file system that must be what the slot holds, and nothing mounted on it.
 pub(crate) fn write(at: i32, path: &CStr, value: &[u8]) -> Result<()> {
-    let resolve = general::RESOLVE_BENEATH | general::RESOLVE_NO_XDEV | general::RESOLVE_NO_SYMLINKS;
+    let resolve = general::RESOLVE_BENEATH | general::RESOLVE_NO_XDEV | general::RESOLVE_NO_MAGICLINKS; // `self` is a link
     let file = openat2(at, path, general::O_WRONLY, 0, resolve)?;
     let result = sys::write_once(file, value);
     close(file);

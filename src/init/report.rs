@@ -75,9 +75,8 @@ impl Talk {
         self.answer()
     }
 
-    /// Has the host do the step; its answer is empty, and a descriptor beside it.
-    pub(crate) fn ask_for_file(&self, step: u32) -> Result<i32> {
-        self.send(Report { about: About::Ask, step, call: 0, value: 0, detail: 0 }, &[], -1)?;
+    /// Reads an answer that is empty, and the descriptor beside it.
+    pub(crate) fn receive_file(&self) -> Result<i32> {
         let mut len = [0_u8; 4];
         let piece = Piece { at: len.as_mut_ptr(), len: len.len() };
         let mut control = Control { len: 0, level: 0, kind: 0, file: -1, padding: 0 };

@@ -135,7 +135,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Unshare { kinds } => call(Sysno::unshare, [kinds as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Fork {} => namespaces::fork(talk, step),
         Op::Ask { what: _ } => talk.ask(About::Ask, step, -1).map(drop),
-        Op::Network {} => namespaces::network(talk, step),
+        Op::Network {} => namespaces::network(talk),
         Op::Dumpable { on } => sys::prctl(linux_raw_sys::prctl::PR_SET_DUMPABLE, on.into()).map(drop),
         Op::Propagation { path, recursive, kind } => mounts::propagation(path, recursive, kind),
         Op::OpenTree { into, at, path, recursive } => mounts::open_tree(x, into, at, path, recursive),

@@ -3,6 +3,7 @@
 //! ```text
 //!   host                                   executor
 //!    │ ── plan ─────────────────────────────▶ │   length, then Header and steps
+//!    │ ── Answer (network namespace) ───────▶ │   unasked, a descriptor beside: where the plan has a step that joins it
 //!    │                                        │   runs the steps; at each of these it writes a Report:
 //!    │ ◀──────────────────────────── Forked ── │   pid of the container's first process, its pidfd beside
 //!    │ ◀─────────────────────────────── Ask ── │   a step that the host does (a descriptor beside, where it needs one)

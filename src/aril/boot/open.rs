@@ -1,6 +1,7 @@
 //! Opening what the plan says that the host opens.
 
 use crate::cgroup::Place;
+use crate::compile::plan::{Idmap, Userns};
 use crate::compile::{Plan, Source};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, mount};
@@ -28,8 +29,12 @@ pub fn sources(plan: &Plan, place: &Place, gate: Option<&OwnedFd>) -> Result<Vec
 
 fn one(source: &Source, place: &Place, gate: Option<&OwnedFd>) -> Result<OwnedFd> {
     match source {
-        Source::Tree { path, recursive, change, recursive_change, nofollow } => {
+        Source::Tree { path, recursive, change, recursive_change, nofollow, idmap } => {
             let tree = tree(path, *recursive, *nofollow)?;
+            if let Some(Idmap { recursive, by }) = idmap {
+                let change = mount::Change { set: mount::attr::IDMAP, ..mount::Change::default() };
+                mount::set_attr(tree.as_fd(), *recursive, change, Some(userns(by)?.as_fd()))?;
+            }
             for (recursive, change) in [(true, recursive_change), (false, change)] {
                 if *change != mount::Change::default() {
                     mount::set_attr(tree.as_fd(), recursive, *change, None)?;
@@ -101,6 +106,14 @@ pub fn check(source: &Source, place: &Place) -> Result<()> {
 fn cgroup(place: &Place, hierarchy: usize) -> Result<PathBuf> {
     let directory = place.hierarchies.get(hierarchy).map(crate::cgroup::Hierarchy::directory);
     directory.ok_or_else(|| Error::Other("the container has no cgroup to show".to_owned()))
+}
+
+/// A user namespace for the maps of a mount. One that is made for it needs a process only until it is open.
+fn userns(by: &Userns) -> Result<OwnedFd> {
+    match by {
+        Userns::Existing(path) => namespace(path, crate::compile::namespaces::USER),
+        Userns::Maps { uids, gids } => Ok(sys::process::user_namespace(uids, gids)?),
+    }
 }
 
 /// The null device: whatever stands at its path must be it (CVE-2025-31133).

@@ -21,22 +21,13 @@ pub struct Executor {
     pub talk: OwnedFd,
 }
 
-/// What the host answers: bytes, or a descriptor.
-#[derive(Debug)]
-pub enum Answer {
-    /// Mostly none.
-    Bytes(Vec<u8>),
-    /// With no bytes.
-    File(OwnedFd),
-}
-
 /// What the host does while the executor waits, by step.
 pub trait Attend {
     /// Does the step and gives the answer. `file` is what the executor sent with its question.
     ///
     /// # Errors
     /// The container cannot be: the executor is ended.
-    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Answer>;
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>>;
 }
 
 /// Starts the executor in its cgroup, and sends it the plan.
@@ -79,19 +70,25 @@ pub fn spawn(
     }
 }
 
-/// A new network namespace, made while the executor is at work. This process goes into it and comes back: a namespace is made by whoever is in it.
+/// Makes a network namespace while the executor is at work, and sends it. This process goes into it and comes back: a namespace is made by
+/// whoever is in it.
 ///
 /// # Errors
 /// It cannot be made, or this process cannot come back.
-pub fn network() -> Result<OwnedFd> {
-    let attempt = || -> sys::Result<OwnedFd> {
+pub fn network(executor: &Executor) -> Result<()> {
+    let make = || -> sys::Result<OwnedFd> {
         let own = sys::process::network_namespace()?;
         sys::process::unshare_network()?;
         let new = sys::process::loopback_up().and_then(|()| sys::process::network_namespace());
         sys::process::join_network(&own)?;
         new
     };
-    attempt().doing_at(&Pointer::to("/linux/namespaces"), || "cannot make the network namespace".to_owned())
+    let new = make().doing_at(&Pointer::to("/linux/namespaces"), || "cannot make the network namespace".to_owned())?;
+    match socket::send(&executor.talk, &[0; 4], &[new.as_raw_fd()]) {
+        // It has failed before it needed this one: it is heard next.
+        Err(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// Serves the executor until the container is created; the container's first process and the words of the last report are in it then.
@@ -108,10 +105,10 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
                 executor.process = Child { pid: value, pidfd };
                 answer(&executor.talk, &[])?;
             }
-            Heard::Report(report, file) => match host.attend(plan, report.step, &executor.process, file)? {
-                Answer::Bytes(bytes) => answer(&executor.talk, &bytes)?,
-                Answer::File(file) => socket::send(&executor.talk, &[0; 4], &[file.as_raw_fd()])?,
-            },
+            Heard::Report(report, file) => {
+                let bytes = host.attend(plan, report.step, &executor.process, file)?;
+                answer(&executor.talk, &bytes)?;
+            }
             Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
             Heard::Silence => return Err(dead(executor, "amid its plan")),
         }

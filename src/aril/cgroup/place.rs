@@ -205,7 +205,18 @@ mod tests {
     fn host(cgroups: Cgroups, root: bool) -> Host {
         let capabilities = if root { u64::MAX } else { 0 };
         let euid = if root { 0 } else { 1000 };
-        Host { kernel: (6, 1), euid, egid: euid, in_userns: false, capabilities, bounding: capabilities, last_capability: 40, cgroups }
+        Host {
+            kernel: (6, 1),
+            euid,
+            egid: euid,
+            in_userns: false,
+            capabilities,
+            bounding: capabilities,
+            last_capability: 40,
+            cgroups,
+            apparmor: false,
+            selinux: false,
+        }
     }
 
     fn at() -> Pointer {

@@ -42,9 +42,9 @@ pub(super) fn resolve(named: Option<PathBuf>) -> Result<PathBuf> {
 }
 
 /// `/run/aril`, or below the user's runtime directory for all but the machine's root: also for a root of a user namespace that the user
-/// entered (`unshare -r` keeps `$USER`).
+/// entered (`unshare -r` keeps `$USER`, and rootless Podman passes none).
 fn default(caller: &Caller) -> PathBuf {
-    let by_user = caller.euid != 0 || (caller.in_userns && caller.user.as_ref().is_some_and(|user| user != "root"));
+    let by_user = caller.euid != 0 || (caller.in_userns && caller.user.as_ref().is_none_or(|user| user != "root"));
     match caller.runtime_dir.as_ref().filter(|dir| !dir.is_empty()) {
         Some(dir) if by_user => Path::new(dir).join("aril"),
         None if caller.euid != 0 => PathBuf::from(format!("/run/user/{}/aril", caller.euid)),
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(default(&Caller { runtime_dir: Some("/x".into()), ..Caller::default() }), Path::new("/run/aril"));
         let in_container = Caller { in_userns: true, user: Some("root".into()), runtime_dir: Some("/x".into()), euid: 0 };
         assert_eq!(default(&in_container), Path::new("/run/aril"));
-        assert_eq!(default(&Caller { user: None, ..in_container }), Path::new("/run/aril"));
+        assert_eq!(default(&Caller { user: None, ..in_container }), Path::new("/x/aril"));
     }
 
     #[test]

@@ -103,7 +103,18 @@ mod tests {
     use std::path::Path;
 
     fn host(cgroups: Cgroups) -> Host {
-        Host { kernel: (6, 1), euid: 1000, egid: 1001, in_userns: false, capabilities: 0, bounding: 0, last_capability: 40, cgroups }
+        Host {
+            kernel: (6, 1),
+            euid: 1000,
+            egid: 1001,
+            in_userns: false,
+            capabilities: 0,
+            bounding: 0,
+            last_capability: 40,
+            cgroups,
+            apparmor: false,
+            selinux: false,
+        }
     }
 
     fn written(cgroups: Cgroups, rootless: bool) -> Value {

@@ -135,7 +135,8 @@ pub fn source(source: &Source, place: &Place) -> String {
     };
     let comma = |parts: &[String]| parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(", ");
     match source {
-        Source::Tree { path, recursive, change, recursive_change, nofollow } => comma(&[
+        Source::Tree { path, recursive, change, recursive_change, nofollow, idmap } => comma(&[
+            idmap.as_ref().map_or_else(String::new, |idmap| format!("idmapped by {:?}", idmap.by)),
             format!("a copy of {}{}", path.display(), if *recursive { " with what is mounted below it" } else { "" }),
             changed(true, *recursive_change),
             changed(false, *change),

@@ -142,8 +142,10 @@ pub fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
 pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, migrates: bool, setgroups: bool) {
     let late = if migrates { namespaces.new & CGROUP } else { 0 };
     if !namespaces.stepwise() {
-        plan.network = if namespaces.makes(NETWORK) { Network::Due } else { Network::None };
-        plan.namespaces = namespaces.new & !late & !NETWORK;
+        // In a user namespace the host could not go back into its own, which may belong to the machine's.
+        let apart = namespaces.makes(NETWORK) && host.rootful();
+        plan.network = if apart { Network::Due } else { Network::None };
+        plan.namespaces = namespaces.new & !late & !if apart { NETWORK } else { 0 };
         unshare(plan, late);
         join(plan, namespaces.joined.iter());
         return;

@@ -23,6 +23,8 @@ pub enum Source {
         recursive_change: Change,
         /// A link at the end of the path is not followed.
         nofollow: bool,
+        /// Owners are mapped.
+        idmap: Option<Idmap>,
     },
     /// The same of a directory of the container's cgroup: the place of the hierarchy in `Place`.
     Cgroup {
@@ -44,6 +46,29 @@ pub enum Source {
     Proc,
     /// The socket on which `start` will be heard.
     Gate,
+}
+
+/// How the owners of files on a mount are mapped (mount_setattr(2), "ID-mapped mounts").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idmap {
+    /// On the mounts below it, too.
+    pub recursive: bool,
+    /// By which user namespace.
+    pub by: Userns,
+}
+
+/// A user namespace, for its maps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Userns {
+    /// One with these, as `/proc/PID/uid_map` and `/proc/PID/gid_map` take them.
+    Maps {
+        /// User ids.
+        uids: Vec<u8>,
+        /// Group ids.
+        gids: Vec<u8>,
+    },
+    /// One that exists.
+    Existing(PathBuf),
 }
 
 /// What belongs together: the part of the configuration that wants it, and what is attempted.

@@ -61,7 +61,14 @@ pub(crate) fn attach(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Inv
     let path = c_string(rootfs.as_os_str().as_bytes(), &at_root())?;
     let root = if subject.host_opens() {
         let recursive_change = Change { propagation: propagation.of_copies(), ..Change::default() };
-        plan.source(Source::Tree { path: rootfs.to_owned(), recursive: true, change: Change::default(), recursive_change, nofollow: true })
+        plan.source(Source::Tree {
+            path: rootfs.to_owned(),
+            recursive: true,
+            change: Change::default(),
+            recursive_change,
+            nofollow: true,
+            idmap: None,
+        })
     } else {
         let root = plan.slot();
         plan.push(Op::OpenTree { into: root, at: Slot::CWD, path: &path, recursive: true });

@@ -28,6 +28,8 @@ fn root() -> Host {
         bounding: u64::MAX,
         last_capability: 40,
         cgroups: Cgroups::Unified,
+        apparmor: false,
+        selinux: false,
     }
 }
 
@@ -65,12 +67,12 @@ fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> 
         rootfs: Path::new("/bundle/rootfs"),
         host,
         place,
+        hosts_namespaces: 0,
         program: true,
         gate: true,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
-        hosts_namespaces: 0,
         env: &[],
     }
 }

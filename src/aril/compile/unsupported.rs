@@ -20,11 +20,6 @@ pub fn check(spec: &Spec) -> Result<(), Invalid> {
     if let Some(linux) = spec.linux() {
         check_linux(linux, &top.of("linux"))?;
     }
-    for (i, mount) in spec.mounts().iter().flatten().enumerate() {
-        let at = top.of("mounts").of(i);
-        refuse(some(mount.uid_mappings()), &at.of("uidMappings"), NOT_YET)?;
-        refuse(some(mount.gid_mappings()), &at.of("gidMappings"), NOT_YET)?;
-    }
     Ok(())
 }
 
@@ -35,9 +30,7 @@ pub fn check(spec: &Spec) -> Result<(), Invalid> {
 pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
     refuse(text(process.command_line()), &at.of("commandLine"), OTHER_PLATFORM)?;
     refuse(process.scheduler().is_some(), &at.of("scheduler"), NOT_YET)?;
-    refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)?;
-    refuse(text(process.apparmor_profile()), &at.of("apparmorProfile"), NOT_YET)?;
-    refuse(text(process.selinux_label()), &at.of("selinuxLabel"), NOT_YET)
+    refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)
 }
 
 fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
@@ -107,16 +100,12 @@ mod tests {
     fn fields_of_later_are_refused_by_name() {
         refused("/process/scheduler", json!({"policy": "SCHED_BATCH"}));
         refused("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}));
-        refused("/process/apparmorProfile", json!("docker-default"));
-        refused("/process/selinuxLabel", json!("u:r:t:s0"));
         refused("/linux/mountLabel", json!("u:r:t:s0"));
         refused("/linux/netDevices", json!({"eth0": {}}));
         refused("/linux/intelRdt", json!({"closID": "a"}));
         refused("/linux/intelRdt", json!({"enableMonitoring": true}));
         refused("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
         refused("/linux/personality/flags", json!(["ADDR_NO_RANDOMIZE"]));
-        refused("/mounts/0/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]));
-        refused("/mounts/0/gidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]));
     }
 
     #[test]
@@ -131,14 +120,11 @@ mod tests {
     #[test]
     fn what_is_empty_is_absent() {
         for (pointer, value) in [
-            ("/process/apparmorProfile", json!("")),
-            ("/process/selinuxLabel", json!("")),
             ("/process/scheduler", Value::Null),
             ("/linux/mountLabel", json!("")),
             ("/linux/netDevices", json!({})),
             ("/linux/intelRdt", json!({})),
             ("/linux/personality/flags", json!([])),
-            ("/mounts/0/uidMappings", json!([])),
             ("/windows", Value::Null),
             ("/solaris", json!({})),
             ("/zos", json!({})),

@@ -2,7 +2,7 @@
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Status, delete, home, state_file};
-use crate::boot::spawn::{Answer, Attend, Executor, network, serve, spawn};
+use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps};
 use crate::cgroup::{Cgroup, Limits, Place};
@@ -61,7 +61,10 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let bundle = directory(&creation.bundle).doing(|| format!("cannot open the bundle {}", creation.bundle.display()))?;
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let loaded = config::load(&path)?;
-    let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    if loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some()) {
+        host.probe_modules();
+    }
     if host.kernel < KERNEL_FLOOR {
         return Err(Error::Other(TooOld(host.kernel).to_string()));
     }
@@ -166,7 +169,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
     let store = Store::claim(global, &creation.id)?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
-    let mut making = Making { creation, console, terminal: None, network: None, record, prepared: &mut prepared };
+    let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
             let Making { terminal, record, .. } = making;
@@ -239,7 +242,6 @@ struct Making<'a> {
     creation: &'a Creation,
     console: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
-    network: Option<OwnedFd>,
     record: Record,
     prepared: &'a mut Prepared,
 }
@@ -262,7 +264,7 @@ impl Making<'_> {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(&plan, &cgroup).and_then(|()| serve(&mut executor, &plan, self));
+        let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record; without its socket it would end by itself.
             let _ = sys::process::pidfd_send_signal(&executor.process.pidfd, libc::SIGKILL);
@@ -274,20 +276,30 @@ impl Making<'_> {
     }
 
     /// What need not stand before the executor begins, but before anything of the user's runs: the host does it while the executor mounts.
-    fn meanwhile(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+    fn meanwhile(&mut self, store: &Store, plan: &Plan, cgroup: &Cgroup, executor: &Executor) -> Result<()> {
         if plan.network != Network::None {
-            self.network = Some(network()?);
+            network(executor)?;
         }
-        cgroup.apply_devices(&self.prepared.limits)
+        cgroup.apply_devices(&self.prepared.limits)?;
+        // Whoever forks is not the container's first process.
+        if plan.namespaces != 0 { self.describe(store, plan, executor) } else { Ok(()) }
+    }
+
+    /// Says who the container's process is, in the record that is to be committed and in the state file.
+    fn describe(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
+        self.record.created = Some(Created { process: Identity::of(executor.process.pid)?, steps: Label::after_created(plan) });
+        state_file::write(store, &self.creation.id, &self.record)
     }
 
     /// The container is created: says so in the record, and to whoever wants to know the pid.
     fn commit(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
         let pid = executor.process.pid;
-        let created = Created { process: Identity::of(pid)?, steps: Label::after_created(plan) };
-        store.append(&Line::Created(created.clone()))?;
-        self.record.created = Some(created);
-        state_file::write(store, &self.creation.id, &self.record)?;
+        if self.record.created.is_none() {
+            self.describe(store, plan, executor)?;
+        }
+        if let Some(created) = &self.record.created {
+            store.append(&Line::Created(created.clone()))?;
+        }
         if let Some(path) = &self.creation.pid_file {
             write_pid_file(path, pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
         }
@@ -296,11 +308,11 @@ impl Making<'_> {
 }
 
 impl Attend for Making<'_> {
-    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Answer> {
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;
         let spec = &self.prepared.loaded.spec;
-        let done = |()| Answer::Bytes(Vec::new());
+        let done = |()| Vec::new();
         let state = || self.record.hook_state(&self.creation.id, Status::Creating, executor.pid);
         match op {
             Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
@@ -317,10 +329,9 @@ impl Attend for Making<'_> {
             Op::Hook { .. } => {
                 // In the container the pid is the one that is seen there (runtime-spec, "State").
                 let pid = sys::process::pid_inside(executor.pid)?;
-                Ok(Answer::Bytes(self.record.hook_state(&self.creation.id, Status::Creating, pid).into_bytes()))
+                Ok(self.record.hook_state(&self.creation.id, Status::Creating, pid).into_bytes())
             }
-            Op::Network {} => self.network.take().map(Answer::File).ok_or_else(nobody),
-            Op::Home { uid } => Ok(Answer::Bytes(home::home(file, uid))),
+            Op::Home { uid } => Ok(home::home(file, uid)),
             Op::Console { .. } => {
                 let master = file.ok_or_else(nobody)?;
                 match self.console.take() {

@@ -67,12 +67,25 @@ fn ended(pidfd: &OwnedFd, milliseconds: u16) -> Result<bool> {
 /// What could not be undone. The record is still there then, so that it can be tried again.
 pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>) -> Result<()> {
     let Some(record) = record else { return store.remove() };
-    if !record.of_another_boot()? {
-        end_process(record).doing(|| format!("cannot end the process of {id}"))?;
-        if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
-            cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
-        }
+    if record.of_another_boot()? {
+        return clear(global, store, id, record);
     }
+    end_process(record).doing(|| format!("cannot end the process of {id}"))?;
+    bury(global, store, id, record)
+}
+
+/// The rest, when the container's first process has ended.
+///
+/// # Errors
+/// As of [`destroy`].
+pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
+    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+        cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
+    }
+    clear(global, store, id, record)
+}
+
+fn clear(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
     let state = record.hook_state(id, Status::Stopped, 0);
     for hook in &record.intent.poststop {
         if let Err(error) = hooks::run(hook, &state, cwd(record)) {

@@ -3,13 +3,15 @@
 //! What cannot be told is left out: a refusal here is one that `create` would meet as well.
 
 use super::create::Prepared;
+use crate::boot::talk::Label;
 use crate::boot::{idmaps, open};
 use crate::compile::hooks::Hook;
 use crate::compile::namespaces::{self, USER};
 use crate::compile::process::rlimits;
 use crate::config::{Invalid, Pointer};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error};
 use crate::sys::{self, Errno};
+use aril_plan::talk::{About, Report};
 use aril_plan::{Op, Slot};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::AccessFlags;
@@ -119,8 +121,8 @@ fn program(prepared: &Prepared) -> Option<Error> {
         return None;
     }
     let cwd = prepared.loaded.spec.process().as_ref()?.cwd();
-    let (part, candidates) = prepared.plan.steps().find_map(|(part, op)| match op {
-        Op::Find { candidates } => Some((part, candidates)),
+    let (step, candidates) = (0..).zip(prepared.plan.steps()).find_map(|(step, (_, op))| match op {
+        Op::Find { candidates } => Some((step, candidates)),
         _ => None,
     })?;
     let root = sys::fs::open(&prepared.rootfs, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).ok()?;
@@ -134,9 +136,10 @@ fn program(prepared: &Prepared) -> Option<Error> {
             Err(_) => return None,
         }
     }
-    let name = candidates.iter().next().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed: Result<()> = Err(sys::Error::new("execve", name, why)).doing_at(&part.at, || part.what.clone());
-    failed.err()
+    // As the executor would report it.
+    let call = u32::try_from(libc::SYS_execve).unwrap_or(0);
+    let report = Report { about: About::Fault, step, call, value: why as i32, detail: 0 };
+    Some(Label::of(&prepared.plan, step).fault(&report, String::new()).into())
 }
 
 fn is_program(file: impl AsFd) -> Option<bool> {

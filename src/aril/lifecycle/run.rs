@@ -1,10 +1,9 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
 use super::create::{Made, Mode, make};
+use super::start::Unstarted;
 use super::{Global, Running, delete, start, terminal};
-
 use crate::error::{Doing, Result};
-use crate::sys;
 
 /// `run`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
 ///
@@ -17,15 +16,12 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     let Made { store, record, executor, steps, terminal: master, .. } = make(global, &running.creation, mode)?;
     // `begin` gives the word to go; it is the same that ends the set-up.
     let carrier = master.map(terminal::Carrier::new).transpose()?;
-    start::begin(global, &store, id, &record, &executor.talk, &steps)?;
+    start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    let exit = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
-    if running.keep {
-        return exit.map(sys::process::Exit::status);
+    match terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}")) {
+        Ok(exit) if running.keep => Ok(exit.status()),
+        Ok(exit) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
+        Err(error) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
     }
-    let deleted = delete::destroy(global, &store, id, Some(&record));
-    let exit = exit?;
-    deleted?;
-    Ok(exit.status())
 }

@@ -29,7 +29,7 @@ pub fn start(global: &Global, id: &Id) -> Result<()> {
         return Err(Error::Other(format!("container {id} was never created")));
     };
     let talk = knock(&store, created).doing(|| format!("cannot start container {id}"))?;
-    begin(global, &store, id, record, &talk, &created.steps)
+    begin(global, &store, id, record, &talk, &created.steps, Unstarted::Stays)
 }
 
 /// Connects to the gate. Whoever listens there must be the container's process.
@@ -42,19 +42,35 @@ fn knock(store: &Store, created: &Created) -> Result<OwnedFd> {
     Ok(talk)
 }
 
+/// What becomes of a container whose program cannot be executed. (One whose hook fails is always destroyed.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unstarted {
+    /// It is there, stopped, until it is deleted.
+    Stays,
+    /// It is destroyed.
+    Goes,
+}
+
 /// The last part of a start, for `start` and `run`: the word to go, the hooks in the container, the user's program, the hooks after it.
 ///
 /// # Errors
 /// As of [`start`].
-pub fn begin(global: &Global, store: &Store, id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
+pub fn begin(
+    global: &Global,
+    store: &Store,
+    id: &Id,
+    record: &Record,
+    talk: &OwnedFd,
+    steps: &[Label],
+    unstarted: Unstarted,
+) -> Result<()> {
     let begun = go(id, record, talk, steps).and_then(|()| {
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
     });
     if let Err(error) = begun {
-        // A program that cannot be executed leaves a stopped container.
-        if matches!(&error, Error::Fault(fault) if fault.at.as_str().starts_with("/process")) {
+        if unstarted == Unstarted::Stays && matches!(&error, Error::Fault(fault) if fault.at.as_str().starts_with("/process")) {
             return Err(error);
         }
         // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.

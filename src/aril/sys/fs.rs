@@ -13,6 +13,8 @@ use std::path::Path;
 pub const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 /// `f_type` of a tmpfs.
 pub const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// `f_type` of the file system of SELinux.
+pub const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
 /// `f_type` of a procfs.
 pub const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 

@@ -4,8 +4,8 @@ mod cgroup;
 pub mod options;
 
 use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
-use super::plan::{Plan, Source, Strings, c_string};
-use super::{Subject, namespaces, rootfs};
+use super::plan::{Idmap, Plan, Source, Strings, Userns, c_string};
+use super::{Subject, idmap, namespaces, rootfs};
 use crate::config::{Invalid, Pointer, spec};
 use crate::sys::mount::{Change, attr};
 use aril_plan::{Kind, Op, Slot};
@@ -21,6 +21,14 @@ pub(super) struct Mount<'a> {
     pub(super) kind: &'a str,
     pub(super) source: &'a Path,
     pub(super) options: Options,
+    uids: &'a [spec::LinuxIdMapping],
+    gids: &'a [spec::LinuxIdMapping],
+}
+
+impl Mount<'_> {
+    fn idmapped(&self) -> bool {
+        self.options.idmap.is_some() || !self.uids.is_empty() || !self.gids.is_empty()
+    }
 }
 
 /// The mounts, in order.
@@ -51,7 +59,8 @@ fn read(mount: &spec::Mount, at: Pointer) -> Result<Mount<'_>, Invalid> {
     };
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
-    Ok(Mount { at, destination, kind, source, options })
+    let (uids, gids) = (mount.uid_mappings().as_deref().unwrap_or_default(), mount.gid_mappings().as_deref().unwrap_or_default());
+    Ok(Mount { at, destination, kind, source, options, uids, gids })
 }
 
 /// Whether a bind mount covers this absolute path.
@@ -71,8 +80,8 @@ fn is_bind(mount: &Mount<'_>) -> bool {
 
 fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     protect_proc(mount)?;
-    if mount.options.idmap.is_some() {
-        return Err(Invalid::new(&mount.at.of("options"), "idmap is not yet supported"));
+    if mount.idmapped() && !is_bind(mount) {
+        return Err(Invalid::new(&mount.at, "only a bind mount can be idmapped"));
     }
     if mount.options.copy_symlink || mount.options.dest_nofollow {
         return Err(Invalid::new(&mount.at.of("options"), "copy-symlink and dest-nofollow are not yet supported"));
@@ -176,7 +185,14 @@ pub(crate) fn tree(plan: &mut Plan, subject: &Subject<'_>, path: &Path, recursiv
     let change = Change { propagation, ..Change::default() };
     if subject.host_opens() {
         let path = path.to_owned();
-        return plan.source(Source::Tree { path, recursive, change: Change::default(), recursive_change: change, nofollow: false });
+        return plan.source(Source::Tree {
+            path,
+            recursive,
+            change: Change::default(),
+            recursive_change: change,
+            nofollow: false,
+            idmap: None,
+        });
     }
     let slot = plan.slot();
     let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
@@ -221,8 +237,12 @@ fn attach_bind(
     let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
     let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };
     let slot = if subject.host_opens() {
-        plan.source(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow })
+        let idmap = idmap(subject, mount)?;
+        plan.source(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow, idmap })
     } else {
+        if mount.idmapped() {
+            return Err(Invalid::new(&mount.at, "an idmapped mount needs a privileged runtime"));
+        }
         let slot = plan.slot();
         let path = c_string(source.as_os_str().as_bytes(), &mount.at.of("source"))?;
         plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive });
@@ -238,6 +258,25 @@ fn attach_bind(
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: slot });
     attach(plan, slot, target);
     Ok(())
+}
+
+/// The mount's own maps, or else those of the container's user namespace (config.md, "idmap").
+fn idmap(subject: &Subject<'_>, mount: &Mount<'_>) -> Result<Option<Idmap>, Invalid> {
+    if !mount.idmapped() {
+        return Ok(None);
+    }
+    let recursive = mount.options.idmap.unwrap_or(false);
+    let map = |key: &str, mappings| idmap::resolve(mappings, &mount.at.of(key)).map(|map| map.bytes());
+    let by = match (mount.uids.is_empty(), mount.gids.is_empty()) {
+        (false, false) => Userns::Maps { uids: map("uidMappings", mount.uids)?, gids: map("gidMappings", mount.gids)? },
+        (true, true) if subject.namespaces.makes(USER) => Userns::Maps { uids: subject.uids.bytes(), gids: subject.gids.bytes() },
+        (true, true) => match subject.namespaces.joined.iter().find(|j| j.kind == USER) {
+            Some(joined) => Userns::Existing(joined.path.clone()),
+            None => return Err(Invalid::new(&mount.at.of("options"), "idmap without uidMappings and gidMappings needs a user namespace")),
+        },
+        _ => return Err(Invalid::new(&mount.at, "uidMappings and gidMappings go together")),
+    };
+    Ok(Some(Idmap { recursive, by }))
 }
 
 /// Attaches a mount that no later step needs.

@@ -146,6 +146,8 @@ mod tests {
             bounding: capabilities,
             last_capability: 40,
             cgroups: Cgroups::Unified,
+            apparmor: false,
+            selinux: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! `process`: what the user's program is given, and the end of every plan.
 
 pub mod capabilities;
+pub mod labels;
 pub mod program;
 pub mod rlimits;
 pub mod search;
@@ -35,6 +36,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 
     keyring(plan, subject)?;
+    labels::label(plan, subject)?;
     personality(plan, subject)?;
     plan.part(&Pointer::default(), "cannot let the process run on every CPU");
     plan.push(Op::AllCpus {});

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = suite![
     delete_removes_what_the_container_made_below: [Need::V2],
     an_absolute_path_is_taken_from_the_top,
     a_relative_path_is_taken_from_where_the_runtime_likes,
+    the_same_path_is_the_same_place,
     an_absent_path_gives_a_cgroup_of_its_own,
     a_path_that_leads_out_is_refused_or_kept_inside,
     parents_are_made,
@@ -156,6 +157,20 @@ fn a_relative_path_is_taken_from_where_the_runtime_likes(t: &Case) {
     let found = membership(c.pid());
     assert!(found.iter().any(|(_, at)| at.ends_with(&relative)), "{found:?}");
     c.delete_force().ok();
+}
+
+fn the_same_path_is_the_same_place(t: &Case) {
+    for path in [format!("{}/same", t.cgroup()), t.cgroup().trim_start_matches('/').to_owned() + "/same"] {
+        let places = [0, 1].map(|_| {
+            let b = t.bundle();
+            b.edit(|c| c["linux"]["cgroupsPath"] = json!(path));
+            let c = t.create(&b);
+            let place = membership(c.pid());
+            c.delete_force().ok();
+            place
+        });
+        assert_eq!(places[0], places[1], "{path}");
+    }
 }
 
 fn an_absent_path_gives_a_cgroup_of_its_own(t: &Case) {

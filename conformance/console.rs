@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = suite![
     the_terminal_is_complete,
     console_size_is_set,
     console_size_absent_is_zero,
+    console_size_without_a_terminal_is_ignored,
     resizing_the_master_reaches_the_process,
     the_end_of_the_process_closes_the_terminal,
     run_detached_with_a_socket,
@@ -113,6 +114,16 @@ fn console_size_is_set(t: &Case) {
     assert_eq!((size.ws_row, size.ws_col), (33, 121));
     c.start();
     assert_has(&read_until(&master, "size: "), "size: 33 121");
+}
+
+fn console_size_without_a_terminal_is_ignored(t: &Case) {
+    let b = t.bundle();
+    b.args(&["probe", "tty"]);
+    b.edit(|c| c["process"]["consoleSize"] = json!({"height": 33, "width": 121}));
+    for terminal in [json!(false), Value::Null] {
+        b.edit(|c| c["process"]["terminal"] = terminal);
+        assert_has(t.run(&b).ok(), "tty0: 0 ");
+    }
 }
 
 fn console_size_absent_is_zero(t: &Case) {

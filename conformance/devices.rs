@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = suite![
     mode_is_not_cut_by_the_callers_umask,
     a_device_outside_of_dev,
     a_device_in_a_new_directory,
+    a_file_that_is_not_the_device_is_refused,
     a_default_device_named_again,
     default_devices_over_those_of_the_image,
     an_unknown_type_is_refused,
@@ -131,6 +132,20 @@ fn a_device_in_a_new_directory(t: &Case) {
     let out =
         device(t, json!({"path": "/dev/a/b/c", "type": "c", "major": 1, "minor": 3}), "stat -c %a /dev/a; test -c /dev/a/b/c && echo made");
     assert_eq!(out, "755\nmade\n");
+}
+
+fn a_file_that_is_not_the_device_is_refused(t: &Case) {
+    for (name, node) in [("plain", None), ("other", Some(["c", "1", "5"]))] {
+        let b = t.bundle();
+        let path = b.root("/opt").join(name);
+        fs::create_dir_all(b.root("/opt")).unwrap();
+        match node {
+            None => write(&path, "text"),
+            Some(node) => assert!(std::process::Command::new("mknod").arg(&path).args(node).status().unwrap().success()),
+        }
+        b.edit(|c| c["linux"]["devices"] = json!([{"path": format!("/opt/{name}"), "type": "c", "major": 1, "minor": 3}]));
+        assert_has(&t.refused(&b), name);
+    }
 }
 
 fn a_default_device_named_again(t: &Case) {

@@ -24,6 +24,8 @@ pub const TESTS: &[Test] = suite![
     versions_of_the_past_are_taken,
     unknown_fields_are_accepted,
     unknown_annotations_are_accepted,
+    annotations_are_strings_by_strings,
+    an_annotation_without_a_key_is_refused: [Need::Runtime("aril")],
     duplicate_keys_do_no_harm,
     a_byte_order_mark,
     a_deeply_nested_document_is_refused,
@@ -216,13 +218,13 @@ fn an_absent_version_is_refused(t: &Case) {
 }
 
 fn an_unknown_version_is_refused(t: &Case) {
-    for text in ["2.0.0", "99.1.2", "0.1.0", "one", ""] {
+    for text in ["2.0.0", "99.1.2", "1.0", "1.0.0.0", "01.0.0", "one", ""] {
         assert_ne!(version(t, json!(text)).code(), 0, "{text:?} was taken");
     }
 }
 
 fn versions_of_the_past_are_taken(t: &Case) {
-    for text in ["1.0.0", "1.0.1", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0", "1.2.1", "1.3.0", "1.0.0-rc5"] {
+    for text in ["0.5.0-dev", "1.0.0", "1.0.1", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0", "1.2.1", "1.3.0", "1.0.0-rc5"] {
         version(t, json!(text)).ok();
     }
 }
@@ -243,6 +245,20 @@ fn unknown_annotations_are_accepted(t: &Case) {
     let b = t.bundle_sh("echo fine");
     b.edit(|c| c["annotations"] = json!({"com.example.x": "y", "a": "", "with space": "z"}));
     assert_eq!(t.run(&b).ok(), "fine\n");
+}
+
+fn annotations_are_strings_by_strings(t: &Case) {
+    for wrong in [json!(["a"]), json!("a"), json!({"a": 1}), json!({"a": {"b": "c"}})] {
+        let b = t.bundle();
+        b.edit(|c| c["annotations"] = wrong);
+        assert_has(&t.refused(&b), "annotations");
+    }
+}
+
+fn an_annotation_without_a_key_is_refused(t: &Case) {
+    let b = t.bundle();
+    b.edit(|c| c["annotations"] = json!({"": "x"}));
+    assert_has(&t.refused(&b), "/annotations/");
 }
 
 fn duplicate_keys_do_no_harm(t: &Case) {

@@ -27,6 +27,8 @@ pub const TESTS: &[Test] = suite![
     start_of_a_stopped_container_is_refused,
     start_of_a_container_killed_in_created_is_refused,
     start_of_a_missing_container_is_refused,
+    start_without_a_process_is_refused: [Need::Runtime("aril")],
+    a_configuration_without_linux: [Need::Runtime("aril")],
     start_returns_before_the_process_ends,
     delete_of_a_running_container_is_refused,
     delete_of_a_created_container_is_refused,
@@ -44,6 +46,7 @@ pub const TESTS: &[Test] = suite![
     kill_of_a_stopped_container_is_refused,
     kill_of_a_missing_container_is_refused,
     a_signal_reaches_init_alone,
+    every_operation_needs_an_id,
     valid_ids_are_taken,
     invalid_ids_are_refused,
     changes_of_the_configuration_after_create_have_no_effect,
@@ -230,6 +233,29 @@ fn start_of_a_missing_container_is_refused(t: &Case) {
     assert_has(t.rt(&["start", "nobody"]).run().refused(), "does not exist");
 }
 
+fn start_without_a_process_is_refused(t: &Case) {
+    // "REQUIRED when start is called": it is created, and waits.
+    let b = t.bundle();
+    b.edit(|c| drop(c.as_object_mut().unwrap().remove("process")));
+    let c = t.create(&b);
+    assert_has(c.call("start", &[], &[]).run().refused(), "process");
+    assert_eq!(c.status(), "created");
+    c.kill("KILL").wait_for("stopped").delete();
+    t.run_call(&[], &b).run().refused();
+    assert!(!c.known());
+}
+
+fn a_configuration_without_linux(t: &Case) {
+    // Every namespace is the caller's then; so nothing may be mounted, and no name be set.
+    let b = t.bundle_sh("pwd; test -e /etc/passwd && ! test -e /proc/self && echo inside");
+    b.edit(|c| {
+        for field in ["linux", "mounts", "hostname"] {
+            c.as_object_mut().unwrap().remove(field);
+        }
+    });
+    assert_eq!(t.run(&b).ok(), "/\ninside\n");
+}
+
 fn start_returns_before_the_process_ends(t: &Case) {
     let c = t.create(&t.bundle());
     c.start();
@@ -346,6 +372,21 @@ fn a_signal_reaches_init_alone(t: &Case) {
     eventually("init got it", || present(shared.join("log")).then_some(()));
     std::thread::sleep(Duration::from_millis(150));
     assert_eq!(read(shared.join("log")), "one\n");
+}
+
+fn every_operation_needs_an_id(t: &Case) {
+    let b = t.bundle();
+    for words in [
+        &["create", "--bundle", b.dir().to_str().unwrap()] as &[&str],
+        &["start"],
+        &["state"],
+        &["kill"],
+        &["delete"],
+        &["delete", "--force"],
+    ] {
+        t.rt(words).run().refused();
+    }
+    assert_eq!(fs::read_dir(t.state_root()).unwrap().count(), 0);
 }
 
 fn valid_ids_are_taken(t: &Case) {

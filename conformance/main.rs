@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod fallback;
 mod foreign;
 mod hooks;
 mod hostname;
@@ -20,6 +21,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod propagation;
+mod required;
 mod rlimits;
 mod root;
 mod seccomp;
@@ -49,6 +51,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
@@ -58,6 +61,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("namespaces", namespaces::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),
+    ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
     ("seccomp", seccomp::TESTS),
@@ -71,6 +75,12 @@ const PARTS: &[(&str, &[Test])] = &[
 ];
 
 fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [word, switch, file, program, arguments @ ..] = words.as_slice()
+        && word == support::without::WORD
+    {
+        support::without::launch(fallback::switch(switch).rules, file, program, arguments);
+    }
     let mut arguments = Arguments::from_args();
     // More at once only makes the machine slow enough for a hang to be suspected.
     arguments.test_threads = arguments.test_threads.or(Some(2));
@@ -102,15 +112,19 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
-    let all: Vec<(String, Test)> =
+    let mut all: Vec<(String, Test)> =
         all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();
+    if parts.is_empty() || parts.contains(&"fallback") {
+        all.extend(fallback::switched_off(PARTS));
+    }
     if let Some(unknown) = differences.keys().find(|name| parts.is_empty() && !all.iter().any(|(test, _)| test == *name)) {
         return Err(format!("expected/{file}: there is no test {unknown}"));
     }
 
     let mut skips: BTreeMap<String, String> = BTreeMap::new();
     for (name, test) in &all {
-        let reasons: Vec<_> = test.needs.iter().filter_map(|need| environment.lacks(*need)).collect();
+        let mut reasons: Vec<_> = test.needs.iter().filter_map(|need| environment.lacks(*need)).collect();
+        reasons.dedup();
         if !reasons.is_empty() {
             skips.insert(name.clone(), reasons.join("; "));
         }
@@ -175,7 +189,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 
 /// Runs one test to its verdict, which counts what it leaves behind.
 fn once(session: Arc<Session>, number: usize, test: &Test) -> Result<(), String> {
-    let case = Case::begin(session, number);
+    let case = Case::begin(session, number, test.without);
     let verdict = catch_unwind(AssertUnwindSafe(|| (test.body)(&case)));
     let verdict = verdict.map_err(|_| PANIC.with(|panic| panic.take()));
     match (verdict, case.end()) {

@@ -29,6 +29,8 @@ pub const TESTS: &[Test] = suite![
     per_mount_flags,
     flags_are_undone_by_their_opposites,
     atime_flags,
+    atime_flags_are_undone_by_their_opposites,
+    options_of_the_file_system_are_set_and_undone,
     nosymfollow: [Need::Kernel(5, 10)],
     tmpfs_with_data,
     tmpfs_defaults_to_mode_1777,
@@ -63,6 +65,8 @@ pub const TESTS: &[Test] = suite![
     cgroup_mount_is_readonly,
     mountinfo_of_the_host_is_untouched,
     lazytime_and_the_like_are_taken,
+    an_overlay_of_long_paths,
+    a_link_into_proc_is_no_destination,
     source_may_have_odd_characters,
     remount_is_taken,
 ];
@@ -198,9 +202,20 @@ fn rro_makes_submounts_readonly(t: &Case) {
 
 fn recursive_flags(t: &Case) {
     let source = nested(t);
-    for (option, shown, opposite) in
-        [("rnosuid", "nosuid", "rsuid"), ("rnodev", "nodev", "rdev"), ("rnoexec", "noexec", "rexec"), ("rnoatime", "noatime", "ratime")]
-    {
+    for (option, shown, opposite) in [
+        ("rro", "ro", "rrw"),
+        ("rnosuid", "nosuid", "rsuid"),
+        ("rnodev", "nodev", "rdev"),
+        ("rnoexec", "noexec", "rexec"),
+        ("rnoatime", "noatime", "ratime"),
+        ("rnoatime", "noatime", "rrelatime"),
+        ("rnoatime", "noatime", "rstrictatime"),
+        ("rrelatime", "relatime", "rstrictatime"),
+        ("rnodiratime", "nodiratime", "rdiratime"),
+        ("rnosymfollow", "nosymfollow", "rsymfollow"),
+        ("rnorelatime", "relatime", "rnoatime"),
+        ("rnostrictatime", "relatime", "rnoatime"),
+    ] {
         let info = t.sh("cat /proc/self/mountinfo", |b| {
             b.bind(&source, "/mnt", &["rbind", option]);
         });
@@ -314,6 +329,38 @@ fn atime_flags(t: &Case) {
     let strict = tmpfs(&["strictatime"]);
     assert!(!strict.iter().any(|o| o == "relatime" || o == "noatime"), "{strict:?}");
     assert!(tmpfs(&[]).contains(&"relatime".to_owned()), "the kernel's default");
+}
+
+fn atime_flags_are_undone_by_their_opposites(t: &Case) {
+    for (options, has, lacks) in [
+        (["noatime", "atime"], Some("relatime"), "noatime"),
+        (["nodiratime", "diratime"], None, "nodiratime"),
+        (["strictatime", "nostrictatime"], Some("relatime"), "noatime"),
+        (["relatime", "norelatime"], None, "noatime"),
+        (["nosymfollow", "symfollow"], None, "nosymfollow"),
+    ] {
+        let info = t.sh("cat /proc/self/mountinfo", |b| {
+            b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options}));
+        });
+        let got = self::options(&info, "/mnt");
+        assert!(has.is_none_or(|has| got.iter().any(|o| o == has)) && !got.iter().any(|o| o == lacks), "{options:?}: {got:?}");
+    }
+}
+
+fn options_of_the_file_system_are_set_and_undone(t: &Case) {
+    // The kernel shows these with the file system, after the dash.
+    for (option, opposite) in [("sync", Some("async")), ("dirsync", None), ("lazytime", Some("nolazytime"))] {
+        let of = |options: &[&str]| {
+            let info = t.sh("grep ' /mnt ' /proc/self/mountinfo", |b| {
+                b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": options}));
+            });
+            info.trim().rsplit(' ').next().unwrap().split(',').any(|o| o == option)
+        };
+        assert!(of(&[option]), "{option}");
+        if let Some(opposite) = opposite {
+            assert!(!of(&[option, opposite]), "{option},{opposite}");
+        }
+    }
 }
 
 fn nosymfollow(t: &Case) {
@@ -581,6 +628,35 @@ fn mountinfo_of_the_host_is_untouched(t: &Case) {
     assert_eq!(mine(read("/proc/self/mountinfo")), 0, "created");
     c.start();
     assert_eq!(mine(read("/proc/self/mountinfo")), 0, "running");
+}
+
+/// `fsconfig(2)` takes 255 bytes of an option; managers' overlays have longer ones.
+fn an_overlay_of_long_paths(t: &Case) {
+    let long = "x".repeat(150);
+    let paths = ["lower", "upper", "work"].map(|name| {
+        let path = t.mkdir(name).join(&long).join(&long);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    });
+    let [lower, upper, work] = &paths;
+    write(lower.join("file"), "below\n");
+    let options = [("lowerdir", lower), ("upperdir", upper), ("workdir", work)].map(|(key, path)| format!("{key}={}", path.display()));
+    let out = t.sh("cat /mnt/file && echo above > /mnt/file && cat /mnt/file && touch /mnt/x && echo run > /mnt/p && chmod +x /mnt/p; /mnt/p 2>&1; true", |b| {
+        let options: Vec<&str> = options.iter().map(String::as_str).chain(["noexec", "nodev"]).collect();
+        b.mount(json!({"destination": "/mnt", "type": "overlay", "source": "overlay", "options": options}));
+    });
+    assert!(out.starts_with("below\nabove\n"), "{out}");
+    assert_has(&out, "ermission denied");
+    assert_eq!(read(upper.join("file")), "above\n");
+    assert_eq!(read(lower.join("file")), "below\n");
+}
+
+/// A destination may be a link of the image that leads into /proc, which nothing may hide or replace.
+fn a_link_into_proc_is_no_destination(t: &Case) {
+    let b = t.bundle();
+    symlink("/proc/sys", b.dir().join("rootfs/link")).unwrap();
+    b.mount(json!({"destination": "/link", "type": "tmpfs", "source": "tmpfs"}));
+    assert_has(&t.refused(&b), "/mounts/7");
 }
 
 fn lazytime_and_the_like_are_taken(t: &Case) {

@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = suite![
     no_network_namespace,
     no_ipc_namespace,
     no_mount_namespace,
+    mounts_in_the_callers_mount_namespace: [Need::Runtime("aril")],
     the_network_has_loopback_alone,
     loopback_is_up,
     init_is_pid_1,
@@ -234,11 +235,28 @@ fn no_ipc_namespace(t: &Case) {
 }
 
 fn no_mount_namespace(t: &Case) {
-    // A root cannot be changed, nor anything mounted, without touching the host: it is refused.
+    // What masks and what is read-only could be undone there.
     let b = t.bundle();
     b.leave_namespace("mount");
     t.refused(&b);
     assert_eq!(read("/proc/self/mountinfo").lines().filter(|l| l.contains(b.dir().to_str().unwrap())).count(), 0);
+}
+
+fn mounts_in_the_callers_mount_namespace(t: &Case) {
+    // They are made below the root file system, and are gone with the container.
+    let b = t.bundle_sh("test -e /proc/self/stat && sleep 300");
+    b.leave_namespace("mount");
+    b.edit(|c| {
+        c["linux"]["maskedPaths"] = json!([]);
+        c["linux"]["readonlyPaths"] = json!([]);
+    });
+    let here = || read("/proc/self/mountinfo").lines().filter(|l| l.contains(b.dir().to_str().unwrap())).count();
+    let c = t.started(&b);
+    assert_eq!(link(c.pid(), "mnt"), link("self", "mnt"));
+    assert_eq!(c.status(), "running");
+    assert!(here() > 0);
+    c.kill("KILL").wait_for("stopped").delete();
+    assert_eq!(here(), 0);
 }
 
 fn the_network_has_loopback_alone(t: &Case) {

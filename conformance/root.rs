@@ -69,7 +69,8 @@ fn an_absent_root_is_refused(t: &Case) {
 }
 
 fn an_empty_path_is_refused(t: &Case) {
-    refused(t, json!({"path": ""}));
+    // The bundle itself is no root file system.
+    assert_lacks(&refused(t, json!({"path": ""})), "executable");
 }
 
 fn a_file_as_root_is_refused(t: &Case) {

@@ -8,6 +8,7 @@ pub const TESTS: &[Test] = suite![
     ids_are_mapped: [Need::Userns],
     several_ranges_are_mapped: [Need::Userns],
     files_belong_to_the_mapped_ids: [Need::Userns],
+    the_owners_of_the_root_file_system_stay: [Need::Userns],
     proc_sys_and_dev_stand: [Need::Userns],
     device_nodes_work: [Need::Userns],
     the_container_owns_its_other_namespaces: [Need::Userns],
@@ -64,6 +65,19 @@ fn files_belong_to_the_mapped_ids(t: &Case) {
     b.userns(HOST, 65536);
     assert_eq!(t.run(&b).ok(), "0\n");
     assert_eq!(fs::metadata(b.root("/new")).unwrap().uid(), HOST);
+}
+
+fn the_owners_of_the_root_file_system_stay(t: &Case) {
+    let b = t.bundle_sh("stat -c %u /of-root /of-nobody");
+    b.userns(HOST, 65536);
+    for (name, owner) in [("/of-root", 0), ("/of-nobody", 65534)] {
+        write(b.root(name), "");
+        std::os::unix::fs::chown(b.root(name), Some(owner), Some(owner)).unwrap();
+    }
+    // What is not mapped shows as the overflow id.
+    assert_eq!(t.run(&b).ok(), "65534\n65534\n");
+    assert_eq!(fs::metadata(b.root("/of-root")).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(b.root("/of-nobody")).unwrap().uid(), 65534);
 }
 
 fn proc_sys_and_dev_stand(t: &Case) {

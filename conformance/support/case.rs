@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::{Bundle, Call, Container, Output, leftovers};
+use crate::fallback::Switch;
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,7 @@ pub struct Case {
     number: usize,
     ids: Cell<usize>,
     mounts: RefCell<Vec<PathBuf>>,
+    without: Cell<Option<&'static Switch>>,
 }
 
 impl std::ops::Deref for Session {
@@ -91,13 +93,13 @@ impl std::ops::Deref for Session {
 }
 
 impl Case {
-    pub fn begin(session: Arc<Session>, number: usize) -> Self {
+    pub fn begin(session: Arc<Session>, number: usize, without: Option<&'static Switch>) -> Self {
         let dir = session.dir.join(number.to_string());
         for sub in ["state", "tmp"] {
             fs::create_dir_all(dir.join(sub)).expect("directory of the case");
         }
         fs::set_permissions(dir.join("state"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("state root");
-        Self { environment: session, dir, number, ids: Cell::new(0), mounts: RefCell::default() }
+        Self { environment: session, dir, number, ids: Cell::new(0), mounts: RefCell::default(), without: Cell::new(without) }
     }
 
     /// Undoes what the case made; the error lists what the runtime left.
@@ -136,6 +138,21 @@ impl Case {
     /// The parent of the cgroups of this case.
     pub fn cgroup(&self) -> String {
         format!("{}/{}", self.environment.cgroup, self.number)
+    }
+
+    /// What this machine does without, for the calls of the runtime that are made from now on.
+    pub fn without(&self) -> Option<&'static Switch> {
+        self.without.get()
+    }
+
+    /// The machine has everything again.
+    pub fn with_everything(&self) {
+        self.without.set(None);
+    }
+
+    /// How many system calls were refused to the runtime so far, for what the machine does without.
+    pub fn refusals(&self) -> usize {
+        fs::read_to_string(self.path("refusals")).unwrap_or_default().lines().count()
     }
 
     fn next(&self) -> usize {

@@ -10,6 +10,7 @@ pub mod leftovers;
 pub mod registry;
 pub mod runtime;
 pub mod socket;
+pub mod without;
 
 pub use bundle::Bundle;
 pub use case::Case;

@@ -2,6 +2,7 @@
 //! code, so the compiler finds it.
 
 use super::{Case, Need};
+use crate::fallback::Switch;
 
 /// One test: its name, what it needs of the machine, and its body.
 #[derive(Clone)]
@@ -9,6 +10,8 @@ pub struct Test {
     pub name: &'static str,
     pub needs: &'static [Need],
     pub body: fn(&Case),
+    /// What the machine does without while it runs.
+    pub without: Option<&'static Switch>,
 }
 
 /// Lists the functions of a module as tests, each with what it needs.
@@ -18,6 +21,7 @@ macro_rules! suite {
             name: stringify!($name),
             needs: &[$($($need),*)?],
             body: $name,
+            without: None,
         }),*]
     };
 }

@@ -124,7 +124,8 @@ impl<'a> Call<'a> {
 
     /// Starts the call without waiting, with the streams as given.
     pub fn spawn(&self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Child {
-        let mut argv = vec![self.runtime.display().to_string()];
+        let mut argv = self.case.without().map(|switch| switch.launcher(self.case)).unwrap_or_default();
+        argv.push(self.runtime.display().to_string());
         if self.root {
             argv.extend(["--root".to_owned(), self.case.state_root().display().to_string()]);
         }

@@ -61,6 +61,17 @@ impl Error {
         }
     }
 
+    /// The system call at the bottom of the chain, with its object.
+    #[must_use]
+    pub fn call(&self) -> Option<&str> {
+        match self {
+            Error::Sys(error) => Some(&error.call),
+            Error::Fault(fault) => Some(&fault.call),
+            Error::Doing { source, .. } => source.call(),
+            _ => None,
+        }
+    }
+
     /// The errno at the bottom of the chain.
     #[must_use]
     pub fn errno(&self) -> Option<sys::Errno> {

@@ -193,7 +193,7 @@ const HINTS: &[(Errno, &str, &str)] = &[
     (Errno::ENOSPC, "clone3", "a limit on namespaces is reached: see /proc/sys/user/max_*_namespaces"),
     (Errno::ENOSPC, "unshare", "a limit on namespaces is reached: see /proc/sys/user/max_*_namespaces"),
     (Errno::EPERM, "rlimit", "to raise a hard limit needs CAP_SYS_RESOURCE"),
-    (Errno::ENOSYS, "", "the kernel or an outer seccomp filter lacks this system call; aril needs Linux 5.14"),
+    (Errno::EPERM, "keyctl", "--no-new-keyring leaves the container the session keyring of its caller"),
 ];
 
 /// What a user can do about it, where that is known.

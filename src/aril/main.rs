@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use aril::cli;
+use aril::{Error, cli, log};
 
 /// The C library calls it: what Rust's own start adds (a guard page for the main thread's stack, handlers for its overflow, a look at three
 /// descriptors) takes longer than `aril state`.
@@ -15,6 +15,11 @@ extern "C" fn main() -> i32 {
     // What is opened later must not become descriptor 0, 1 or 2; and a reader that has gone is an error like any other.
     if let Err(error) = aril::sys::fs::fill_stdio().and_then(|()| aril::sys::process::ignore_broken_pipes()) {
         return error.errno as i32;
+    }
+    if aril::sys::process::is_setuid() {
+        // Whoever could start this with more privilege than they have would be root by a configuration of their own.
+        log::Log::default().error(&Error::Other("aril refuses to run set-uid, set-gid or with file capabilities".to_owned()));
+        return 1;
     }
     let (log, outcome) = cli::run(std::env::args_os().collect());
     match outcome {

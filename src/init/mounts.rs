@@ -94,6 +94,12 @@ pub(crate) fn target(x: &mut Executor, into: Slot, root: Slot, path: &CStr, kind
         other => other,
     };
     let (file, made) = paths::target(x.get(root)?, path, kind)?;
+    // Which destinations in /proc may be mounted over was decided by their names; a link of the image must not lead others there.
+    if !path.to_bytes().starts_with(b"/proc") && sys::filesystem(file)? == general::PROC_SUPER_MAGIC as usize {
+        close(file);
+        x.detail.set(b"a link in the root file system leads into /proc");
+        return Err(failure(Sysno::openat2, errno::EXDEV));
+    }
     x.made = made;
     x.set(into, file)
 }
@@ -114,6 +120,21 @@ pub(crate) fn keep_mode(x: &Executor, target: Slot, mount: Slot) -> Result<()> {
 pub(crate) fn attach(mount: i32, target: i32) -> Result<()> {
     let flags = general::MOVE_MOUNT_F_EMPTY_PATH | general::MOVE_MOUNT_T_EMPTY_PATH;
     call(Sysno::move_mount, [fd(mount), EMPTY.as_ptr() as usize, fd(target), EMPTY.as_ptr() as usize, flags as usize, 0]).map(drop)
+}
+
+/// `mount(2)`, whose mount point can only be named by a path: that of the open descriptor, in the host's procfs.
+pub(crate) fn legacy(target: i32, kind: &CStr, source: &CStr, flags: u64, data: &CStr) -> Result<()> {
+    let mut path = *b"/proc/self/fd/0000000000\0";
+    let mut number = target.unsigned_abs();
+    for digit in path[14..24].iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    // The kernel reads no leading zeroes there.
+    let zeroes = path[14..23].iter().take_while(|b| **b == b'0').count();
+    path.copy_within(14 + zeroes.., 14);
+    let a = [source.as_ptr() as usize, path.as_ptr() as usize, kind.as_ptr() as usize, flags as usize, data.as_ptr() as usize, 0];
+    call(Sysno::mount, a).map(drop)
 }
 
 /// Opens a path of the current root: the place where the container's root file system stands on the host.

@@ -69,6 +69,11 @@ impl Talk {
         self.send(Report { about: About::Forked, step, call: 0, value: sys::int(pid), detail: 0 }, &[], pidfd)
     }
 
+    /// Tells the host that nothing is left but to become the program.
+    pub(crate) fn leaving(&self, step: u32) -> Result<()> {
+        self.send(Report { about: About::Leaving, step, call: 0, value: 0, detail: 0 }, &[], -1)
+    }
+
     /// Has the host do the step (with a descriptor of ours, where it needs one) and waits for its answer.
     pub(crate) fn ask(&self, about: About, step: u32, file: i32) -> Result<&'static [u8]> {
         self.send(Report { about, step, call: 0, value: 0, detail: 0 }, &[], file)?;

@@ -150,6 +150,10 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
             mounts::attach(x.get(mount)?, x.get(target)?)?;
             x.set(target, -1)
         }
+        Op::LegacyMount { target, kind, source, flags, data } => {
+            mounts::legacy(x.get(target)?, kind, source, flags, data)?;
+            x.set(target, -1)
+        }
         Op::OpenPath { into, path } => mounts::open_path(x, into, path),
         Op::CopyUp { root, path, to } => copyup::copy_up(x.get(root)?, path, x.get(to)?),
         Op::Mknod { at, path, mode, major, minor, uid, gid } => {
@@ -170,7 +174,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Created { keep } => process::created(x, talk, step, keep),
         Op::Gate { listener } => process::gate(x.get(listener)?, talk),
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
-        Op::CloseFrom { first } => process::close_from(talk, first),
+        Op::CloseFrom { first } => process::close_from(talk, step, first),
         other => process::one(x, other),
     }
 }

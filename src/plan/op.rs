@@ -139,6 +139,8 @@ ops! {
     11 OpenTree { into: Slot, at: Slot, path: &'a CStr, recursive: bool }
     /// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`: a new file system, detached. Options are `key=value`, or a key alone.
     12 NewFs { into: Slot, kind: &'a CStr, options: List<'a>, /** `MOUNT_ATTR_*`. */ attr: u64 }
+    /// `mount(2)` at an open mount point: for options that `fsconfig(2)` does not take, since it takes no more than 255 bytes.
+    29 LegacyMount { target: Slot, kind: &'a CStr, source: &'a CStr, /** `MS_*`. */ flags: u64, data: &'a CStr }
     /// `mount_setattr(2)` of a mount.
     13 SetAttr { mount: Slot, recursive: bool, set: u64, clear: u64, propagation: u64, /** for `MOUNT_ATTR_IDMAP` */ userns: Slot }
     /// Opens a mount point in the root, made if missing.

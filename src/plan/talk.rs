@@ -11,6 +11,7 @@
 //!    │ ◀─────────────────────────── Created ── │   all is set up; the host records it, and then
 //!    │ ── Answer ───────────────────────────▶ │   create: the executor hangs up and waits at the gate, where `start` says the same
 //!    │                                        │   run: it goes on at once
+//!    │ ◀─────────────────────────── Leaving ── │   nothing is left but execve(2)
 //!    │ ◀──────────────────── end of stream ── │   the user's program runs
 //!    │ ◀───────────────────────────── Fault ── │   instead of any of these: a step failed, and the executor ends
 //! ```
@@ -50,6 +51,8 @@ pub enum About {
     Ask = 2,
     /// The container is set up.
     Created = 3,
+    /// What is left is to close descriptors, load a filter, and `execve(2)`.
+    Leaving = 5,
     /// The step failed: `call` is the number of the system call, `value` its errno.
     Fault = 4,
 }
@@ -99,6 +102,7 @@ impl Report {
             2 => About::Ask,
             3 => About::Created,
             4 => About::Fault,
+            5 => About::Leaving,
             _ => return None,
         };
         Some(Report {

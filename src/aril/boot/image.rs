@@ -16,7 +16,7 @@ pub static IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/aril-init"))
 pub fn program() -> Result<OwnedFd> {
     match sys::fs::sealed_program(c"aril-init", IMAGE) {
         // vm.memfd_noexec=2: a copy on a file system of its own, which nobody else can reach, made read-only.
-        Err(sys::Error { errno: Errno::EACCES, .. }) => on_tmpfs(),
+        Err(sys::Error { errno: Errno::EACCES, .. }) => on_tmpfs().doing(|| "vm.memfd_noexec forbids one in memory".to_owned()),
         other => other.map_err(Error::from),
     }
     .doing(|| "cannot make a sealed copy of aril-init".to_owned())

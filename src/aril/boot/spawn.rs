@@ -53,13 +53,22 @@ pub fn spawn(
     let into = cgroup.and_then(Cgroup::fd);
     let how =
         Spawn { namespaces: plan.namespaces, cgroup: into, image: program.as_fd(), args: &[c"aril-init", &number], inherit: &inherit };
-    let process = sys::process::spawn(&how).doing(|| {
+    let mut migrate = cgroup.is_some_and(Cgroup::needs_migration);
+    let process = match sys::process::spawn(&how) {
+        // A kernel that does not know CLONE_INTO_CGROUP, or a supervisor that does not: if it was something else, the second answer says so.
+        Err(sys::Error { errno: Errno::EINVAL | Errno::E2BIG | Errno::EPERM, .. }) if into.is_some() => {
+            migrate = true;
+            sys::process::spawn(&Spawn { cgroup: None, ..how })
+        }
+        other => other,
+    };
+    let process = process.doing(|| {
         let reason = cgroup.map(Cgroup::why_not_joined).unwrap_or_default();
         format!("cannot start the container's first process{reason}")
     })?;
     let executor = Executor { process, talk: ours };
     drop(theirs);
-    if let Some(cgroup) = cgroup.filter(|c| c.needs_migration()) {
+    if let Some(cgroup) = cgroup.filter(|_| migrate) {
         cgroup.add(executor.process.pid)?;
     }
     before_plan(&executor.process)?;

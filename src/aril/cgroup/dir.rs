@@ -142,7 +142,7 @@ impl Dir {
     }
 
     fn at(&self, relative: &str, flags: OFlag) -> sys::Result<OwnedFd> {
-        let failed = |errno| sys::Error::new("open", self.path.join(relative), errno);
+        let failed = |errno| sys::Error::new("openat2", self.path.join(relative), errno);
         let name = CString::new(relative).map_err(|_| failed(Errno::EINVAL))?;
         fs::openat2(self.fd.as_fd(), &name, (flags | OFlag::O_NOFOLLOW).bits(), 0, RESOLVE).map_err(|error| failed(error.errno))
     }

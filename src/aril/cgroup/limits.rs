@@ -189,6 +189,12 @@ impl Cgroup {
         }
     }
 
+    /// Whether the device rules are files of cgroup v1, and not one program that takes the place of another.
+    #[must_use]
+    pub fn writes_devices(&self) -> bool {
+        self.members.iter().any(|member| member.hierarchy.has("devices"))
+    }
+
     /// Sets the limits.
     ///
     /// # Errors

@@ -210,6 +210,7 @@ mod tests {
             euid,
             egid: euid,
             in_userns: false,
+            setgroups: true,
             capabilities,
             bounding: capabilities,
             last_capability: 40,

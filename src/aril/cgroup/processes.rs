@@ -43,12 +43,17 @@ impl Cgroup {
 
     /// Kills every process in it and below it, frozen or not, without waiting for them.
     pub(super) fn kill(&self) -> Result<()> {
-        if let Some(v2) = self.v2() {
-            if_there(v2.dir.write("cgroup.kill", "1"))?;
-        }
+        let killed = match self.v2().map(|v2| v2.dir.write("cgroup.kill", "1")) {
+            // The cgroup has gone, or has no such file.
+            Some(Err(error)) if super::dir::gone(error.errno) => false,
+            Some(result) => result.map(|()| true)?,
+            None => false,
+        };
         // A process that died between its moves into the hierarchies, or was moved by somebody, is not in all of them.
-        if self.needs_migration() {
-            let frozen = self.freezer().is_some_and(|freezer| freezer.hierarchy.version == Version::V1) && self.freeze().is_ok();
+        if self.needs_migration() || !killed {
+            // A frozen process makes no other.
+            let freezer = |member: &Member| !killed || member.hierarchy.version == Version::V1;
+            let frozen = self.freezer().is_some_and(freezer) && self.freeze().is_ok();
             let sent = self.signal_each(libc::SIGKILL, &mut Sent::default());
             if frozen || self.is_frozen()? {
                 // On v1 a frozen process is killed once it is thawed.

@@ -21,6 +21,7 @@ mod tests;
 mod usage;
 
 use crate::error::Result;
+use crate::host::refusal;
 use crate::lifecycle::Global;
 use crate::log::Log;
 use crate::sys;
@@ -122,7 +123,7 @@ impl Cli {
             Some(command) => command.run(&global),
             None => print(&Cli::command().render_help().to_string()).map(|()| 0),
         });
-        (log, outcome)
+        (log, outcome.map_err(refusal::explained))
     }
 }
 

@@ -75,9 +75,10 @@ fn make_rootless(example: &mut Example, host: &Host) {
             *mount =
                 json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
         }
-        change_list(&mut mount["options"], |options| {
+        // An index would put a null where there are none.
+        if let Some(Value::Array(options)) = mount.get_mut("options") {
             options.retain(|option| !option.as_str().is_some_and(|text| text.starts_with("uid=") || text.starts_with("gid=")));
-        });
+        }
     }
 }
 
@@ -107,6 +108,7 @@ mod tests {
             euid: 1000,
             egid: 1001,
             in_userns: false,
+            setgroups: true,
             capabilities: 0,
             bounding: 0,
             last_capability: 40,
@@ -151,6 +153,7 @@ mod tests {
         assert!(mounts.iter().all(|mount| !mount["options"].to_string().contains("gid=")));
         assert!(mounts.iter().any(|mount| mount["destination"] == "/sys" && mount["options"][0] == "rbind"));
         assert!(mounts.iter().all(|mount| mount["type"] != "sysfs"));
+        assert!(mounts.iter().all(|mount| mount.get("options").is_none_or(Value::is_array)), "{mounts:?}");
     }
 
     #[test]

@@ -57,6 +57,9 @@ fn of_mounts(op: &Op<'_>) -> Option<String> {
             };
             words([within(root, path), format!("({kind})"), to(into)])
         }
+        Op::LegacyMount { target, kind, source, flags, data } => {
+            format!("{} {} {} at {}, flags {flags:#x}", kind.to_string_lossy(), quoted(source), quoted(data), slot(target))
+        }
         Op::MoveMount { mount, target } => format!("{} at {}", slot(mount), slot(target)),
         Op::OpenPath { into, path } => words([quoted(path), to(into)]),
         Op::KeepMode { target, mount } => format!("of {} for {}", slot(target), slot(mount)),

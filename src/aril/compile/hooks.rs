@@ -25,8 +25,10 @@ pub struct Hook {
 /// The six lists, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
-    /// Run by the host, which sees its own tree: prestart, then createRuntime.
-    pub runtime: Vec<Hook>,
+    /// Run by the host, which sees its own tree.
+    pub prestart: Vec<Hook>,
+    /// Run by the host after those.
+    pub create_runtime: Vec<Hook>,
     /// Run in the container's namespaces, before the pivot.
     pub create_container: Vec<Hook>,
     /// Run in the container, before the user's program.
@@ -47,11 +49,10 @@ pub fn resolve(hooks: Option<&spec::Hooks>) -> Result<Hooks, Invalid> {
         let at = Pointer::to("/hooks").of(key);
         list.iter().flatten().enumerate().map(|(i, hook)| one(hook, &at.of(i))).collect()
     };
-    #[allow(deprecated)] // prestart is: managers still use it
-    let mut runtime = list("prestart", hooks.prestart())?;
-    runtime.extend(list("createRuntime", hooks.create_runtime())?);
     Ok(Hooks {
-        runtime,
+        #[allow(deprecated)] // managers still use it
+        prestart: list("prestart", hooks.prestart())?,
+        create_runtime: list("createRuntime", hooks.create_runtime())?,
         create_container: list("createContainer", hooks.create_container())?,
         start_container: list("startContainer", hooks.start_container())?,
         poststart: list("poststart", hooks.poststart())?,
@@ -88,7 +89,7 @@ pub(crate) fn before_pivot(plan: &mut Plan, subject: &Subject<'_>) -> Result<(),
     plan.part(&Pointer::to("/linux/namespaces"), "cannot join the network namespace");
     namespaces::join_network(plan);
     let hooks = resolve(subject.request.spec.hooks().as_ref())?;
-    if !hooks.runtime.is_empty() {
+    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
         plan.part(&Pointer::to("/hooks"), "cannot run the hooks");
         plan.push(Op::Ask { what: Ask::RuntimeHooks });
     }

@@ -24,7 +24,7 @@ pub use plan::{Part, Plan, Source};
 
 use crate::cgroup::Place;
 use crate::config::{Invalid, Pointer, spec};
-use crate::host::{Cgroups, Host};
+use crate::host::Host;
 use idmap::IdMap;
 use namespaces::{MOUNT, Namespaces, USER};
 use std::path::Path;
@@ -46,6 +46,8 @@ pub struct Request<'a> {
     pub place: &'a Place,
     /// `CLONE_NEW*` of the namespaces that the configuration names by a path and that the host is in itself.
     pub hosts_namespaces: u32,
+    /// Whether there is a program to start: a configuration without `process` has none.
+    pub program: bool,
     /// Whether the container waits for `start` at a gate.
     pub gate: bool,
     /// `--no-pivot`
@@ -81,9 +83,11 @@ impl Subject<'_> {
         self.request.host.privileged()
     }
 
-    /// Whether the executor is moved into its cgroup after it was started.
-    pub(crate) fn migrates(&self) -> bool {
-        self.request.host.cgroups != Cgroups::Unified
+    /// Whether the root is mounted, and what belongs in it: in a mount namespace of the container's, or else in the host's if something asks for
+    /// it. The host's takes it from its own root alone.
+    pub(crate) fn mounts(&self) -> bool {
+        let beside_host = || self.host_opens() && !self.in_userns() && rootfs::asks_for_mounts(self).is_some();
+        self.namespaces.own(MOUNT) || beside_host()
     }
 }
 
@@ -97,8 +101,11 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let mut plan = Plan::default();
     let p = &mut plan;
 
-    namespaces::enter(p, &subject.namespaces, request.host, subject.migrates(), subject.setgroups);
-    if subject.namespaces.own(MOUNT) {
+    namespaces::enter(p, &subject.namespaces, request.host, subject.setgroups);
+    if !subject.namespaces.own(MOUNT) {
+        rootfs::refuse_masks(&subject)?;
+    }
+    if subject.mounts() {
         let root = rootfs::attach(p, &subject)?;
         mounts::mount_all(p, &subject, root)?;
         devices::make_all(p, &subject, root)?;
@@ -112,7 +119,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
         masks::read_only_all(p, &subject, root)?;
         rootfs::seal(p, &subject, root);
     } else {
-        let root = rootfs::without_mount_namespace(p, &subject)?;
+        let root = rootfs::without_mounts(p, &subject)?;
         hooks::before_pivot(p, &subject)?;
         rootfs::chroot(p, root);
         process::program::early_cwd(p, &subject)?;
@@ -126,6 +133,9 @@ fn subject(request: Request<'_>) -> Result<Subject<'_>, Invalid> {
     let missing = |name: &str| Invalid::new(&Pointer::default(), format!("{name} is missing"));
     let linux = request.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
     let process = request.spec.process().as_ref().ok_or_else(|| missing("process"))?;
+    if !request.program && !request.gate {
+        return Err(missing("process"));
+    }
     let namespaces = namespaces::resolve(linux, request.hosts_namespaces)?;
     let (uids_at, gids_at) = (Pointer::to("/linux/uidMappings"), Pointer::to("/linux/gidMappings"));
     let uids = idmap::resolve(linux.uid_mappings().as_deref().unwrap_or_default(), &uids_at)?;
@@ -139,6 +149,6 @@ fn subject(request: Request<'_>) -> Result<Subject<'_>, Invalid> {
     }
     // Without newgidmap an unprivileged process may map its own group alone, and gives up setgroups(2) for it.
     let simple = gids.ranges().len() == 1 && gids.ranges()[0].size == 1;
-    let setgroups = request.host.privileged() || !namespaces.makes(USER) || !simple;
+    let setgroups = request.host.setgroups && (request.host.privileged() || !namespaces.makes(USER) || !simple);
     Ok(Subject { request, linux, process, namespaces, uids, gids, setgroups })
 }

@@ -136,11 +136,10 @@ pub fn kind(namespace: spec::LinuxNamespaceType) -> u32 {
 }
 
 /// The steps into the namespaces, up to the container's first process.
-///
-/// `migrates`: the host moves the executor into its cgroup after the clone, and only then sends the plan; a cgroup namespace made before
-/// would show `/../..`.
-pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, migrates: bool, setgroups: bool) {
-    let late = if migrates { namespaces.new & CGROUP } else { 0 };
+pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, setgroups: bool) {
+    // The host may have to move the executor into its cgroup after the clone, before it sends the plan: a cgroup namespace made before would show
+    // `/../..`.
+    let late = namespaces.new & CGROUP;
     if !namespaces.stepwise() {
         // In a user namespace the host could not go back into its own, which may belong to the machine's.
         let apart = namespaces.makes(NETWORK) && host.rootful();

@@ -99,6 +99,8 @@ pub struct Plan {
     pub namespaces: u32,
     /// The network namespace.
     pub network: Network,
+    /// Whether the root is mounted over the root file system in the host's own mount namespace, from where it has to be taken away again.
+    pub on_host: bool,
     /// What the host opens, with the part that each is for.
     pub sources: Vec<(usize, Source)>,
     /// The parts, in order.

@@ -79,13 +79,22 @@ pub(crate) fn attach(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Inv
     let target = plan.slot();
     plan.push(Op::OpenPath { into: target, path: &path });
     plan.push(Op::MoveMount { mount: root, target });
+    if !subject.namespaces.own(MOUNT) {
+        plan.on_host = true;
+        // Where it is now its mounts would be seen by whoever is a peer of the host's.
+        plan.push(Op::SetAttr { mount: root, recursive: true, set: 0, clear: 0, propagation: propagation.of_copies(), userns: Slot::NONE });
+    }
     Ok(root)
 }
 
 /// Makes it the root of the process.
 pub(crate) fn enter(plan: &mut Plan, subject: &Subject<'_>, root: Slot) {
     plan.part(&at_root(), "cannot change to the root file system");
-    plan.push(if subject.request.no_pivot { Op::MoveRoot { root } } else { Op::PivotRoot { root } });
+    plan.push(match subject.namespaces.own(MOUNT) {
+        true if subject.request.no_pivot => Op::MoveRoot { root },
+        true => Op::PivotRoot { root },
+        false => Op::Chroot { root },
+    });
     let kind = match Propagation::resolve(subject) {
         Ok(Propagation::Shared) => MS_SHARED,
         Ok(Propagation::Unbindable) => MS_UNBINDABLE,
@@ -103,22 +112,38 @@ pub(crate) fn seal(plan: &mut Plan, subject: &Subject<'_>, root: Slot) {
     }
 }
 
-/// A container without a mount namespace shares the host's mounts: nothing may be mounted, and its root is a `chroot(2)`.
-pub(crate) fn without_mount_namespace(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Invalid> {
-    let refuse = |asked: bool, at: &str| match asked {
-        true => {
-            Err(Invalid::new(&Pointer::to(at), "this needs a mount namespace (/linux/namespaces), or it would change the host's mounts"))
-        }
-        false => Ok(()),
-    };
+/// The first part of the configuration that is a mount, or changes one.
+pub(crate) fn asks_for_mounts(subject: &Subject<'_>) -> Option<&'static str> {
+    let (spec, linux) = (subject.request.spec, subject.linux);
+    let asked = [
+        (spec.mounts().as_ref().is_some_and(|m| !m.is_empty()), "/mounts"),
+        (linux.rootfs_propagation().as_ref().is_some_and(|p| !p.is_empty()), "/linux/rootfsPropagation"),
+        (linux.sysctl().as_ref().is_some_and(|s| !s.is_empty()), "/linux/sysctl"),
+        (subject.process.terminal().unwrap_or(false), "/process/terminal"),
+        (spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false)), "/root/readonly"),
+    ];
+    asked.into_iter().find_map(|(asked, at)| asked.then_some(at))
+}
+
+/// Masks that whoever is in the host's mount namespace can take away would be none.
+pub(crate) fn refuse_masks(subject: &Subject<'_>) -> Result<(), Invalid> {
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    refuse(subject.request.spec.mounts().as_ref().is_some_and(|m| !m.is_empty()), "/mounts")?;
-    refuse(some(subject.linux.masked_paths()), "/linux/maskedPaths")?;
-    refuse(some(subject.linux.readonly_paths()), "/linux/readonlyPaths")?;
-    refuse(subject.linux.rootfs_propagation().as_ref().is_some_and(|p| !p.is_empty()), "/linux/rootfsPropagation")?;
-    refuse(subject.linux.sysctl().as_ref().is_some_and(|s| !s.is_empty()), "/linux/sysctl")?;
-    refuse(subject.process.terminal().unwrap_or(false), "/process/terminal")?;
-    refuse(subject.request.spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false)), "/root/readonly")?;
+    let linux = subject.linux;
+    let asked = [(some(linux.masked_paths()), "/linux/maskedPaths"), (some(linux.readonly_paths()), "/linux/readonlyPaths")];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, at)) => Err(Invalid::new(&Pointer::to(at), "this needs a mount namespace (/linux/namespaces)")),
+        None => Ok(()),
+    }
+}
+
+/// A container without a mount namespace that mounts nothing: its root is a `chroot(2)`.
+pub(crate) fn without_mounts(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Invalid> {
+    if let Some(at) = asks_for_mounts(subject) {
+        return Err(Invalid::new(
+            &Pointer::to(at),
+            "this needs a mount namespace (/linux/namespaces), or the privilege to change the host's mounts",
+        ));
+    }
     plan.part(&at_root(), format!("cannot open the root file system {}", subject.request.rootfs.display()));
     let path = c_string(subject.request.rootfs.as_os_str().as_bytes(), &at_root())?;
     let root = plan.slot();

@@ -24,6 +24,7 @@ fn root() -> Host {
         euid: 0,
         egid: 0,
         in_userns: false,
+        setgroups: true,
         capabilities: u64::MAX,
         bounding: u64::MAX,
         last_capability: 40,
@@ -52,21 +53,29 @@ fn plan_of(host: &Host, edit: impl FnOnce(&mut Value)) -> Result<Plan, Invalid> 
     let mut config = minimal();
     edit(&mut config);
     let spec: Spec = serde_json::from_value(config).expect("the configuration has the right types");
-    let version = if host.cgroups == Cgroups::Unified { Version::V2 } else { Version::V1 };
-    compile(Request {
-        spec: &spec,
+    compile(request(&spec, host, &place(version_of(host))))
+}
+
+fn version_of(host: &Host) -> Version {
+    if host.cgroups == Cgroups::Unified { Version::V2 } else { Version::V1 }
+}
+
+fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> {
+    Request {
+        spec,
         id: "box",
         bundle: Path::new("/bundle"),
         rootfs: Path::new("/bundle/rootfs"),
         host,
-        place: &place(version),
+        place,
+        program: true,
         hosts_namespaces: 0,
         gate: true,
         no_pivot: false,
         no_new_keyring: false,
         preserve_fds: 0,
         env: &[],
-    })
+    }
 }
 
 fn plan(host: &Host, edit: impl FnOnce(&mut Value)) -> Plan {
@@ -171,6 +180,19 @@ fn the_smallest_plan_word_for_word() {
 
 fn describe_namespaces(plan: &Plan) -> String {
     super::namespaces::names(plan.namespaces)
+}
+
+#[test]
+fn without_a_process_the_plan_ends_at_the_gate() {
+    let spec = crate::config::parse(r#"{"ociVersion": "1.3.0", "root": {"path": "rootfs"}}"#.to_owned(), Path::new("config.json"));
+    let spec = spec.expect("neither process nor linux is required").spec;
+    let (host, place) = (root(), place(Version::V2));
+    let request = Request { program: false, ..request(&spec, &host, &place) };
+    let steps = printed(&compile(request).expect("it can be created"));
+    assert!(steps.last().is_some_and(|step| step.starts_with("Gate")), "{steps:#?}");
+    assert!(!steps.iter().any(|step| step.starts_with("Find") || step.starts_with("Exec")), "{steps:#?}");
+    let refusal = compile(Request { gate: false, ..request }).expect_err("there is nothing to run");
+    assert_eq!(refusal.to_string(), "process is missing (/)");
 }
 
 #[test]
@@ -336,12 +358,11 @@ fn clock_offsets_are_written_between_the_namespace_and_the_fork() {
 #[test]
 fn a_cgroup_namespace_is_made_after_a_migration() {
     let cgroup = |c: &mut Value| c["linux"]["namespaces"] = json!([{"type": "cgroup"}, {"type": "mount"}]);
-    let unified = plan(&root(), cgroup);
-    assert_eq!(describe_namespaces(&unified), "mount, cgroup");
-    assert!(!names(&printed(&unified)).contains(&"Unshare"));
-    let split = plan(&Host { cgroups: Cgroups::Split, ..root() }, cgroup);
-    assert_eq!(describe_namespaces(&split), "mount");
-    assert_eq!(printed(&split)[0], "Unshare cgroup");
+    for cgroups in [Cgroups::Unified, Cgroups::Split] {
+        let plan = plan(&Host { cgroups, ..root() }, cgroup);
+        assert_eq!(describe_namespaces(&plan), "mount");
+        assert_eq!(printed(&plan)[0], "Unshare cgroup");
+    }
 }
 
 #[test]
@@ -427,8 +448,23 @@ fn without_a_mount_namespace_the_root_is_a_chroot_and_nothing_is_mounted() {
 }
 
 #[test]
+fn without_a_mount_namespace_mounts_are_the_hosts_and_the_root_is_a_chroot() {
+    let plan = plan(&root(), |c| {
+        c["linux"]["namespaces"] = json!([{"type": "pid"}]);
+        c["mounts"] = json!([{"destination": "/a", "type": "tmpfs"}]);
+    });
+    assert!(plan.on_host);
+    let steps = printed(&plan);
+    in_order(&steps, &["OpenPath", "MoveMount source 0", "SetAttr source 0 recursively private", "NewFs tmpfs", "Chroot source 0"]);
+    assert!(!names(&steps).contains(&"Propagation") && !names(&steps).contains(&"PivotRoot"), "{steps:#?}");
+}
+
+#[test]
 fn what_needs_a_namespace_is_refused_by_its_pointer() {
-    let no_mount = |c: &mut Value| c["linux"]["namespaces"] = json!([{"type": "pid"}]);
+    let no_mount = |c: &mut Value| {
+        in_new_userns(c, 100_000, 65536);
+        c["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "user"}]);
+    };
     for (at, value) in [
         ("/mounts", json!([{"destination": "/a", "type": "tmpfs"}])),
         ("/linux/maskedPaths", json!(["/x"])),

@@ -9,11 +9,11 @@ use crate::config::{Invalid, Pointer};
 /// The first one that is asked for.
 pub fn check(spec: &Spec) -> Result<(), Invalid> {
     let top = Pointer::default();
-    let platform = |present: bool, name: &str| refuse(present, &top.of(name), "is another platform's: aril runs Linux containers");
-    platform(spec.solaris().is_some(), "solaris")?;
+    let platform = |present: bool, name: &str| refuse(present, &top.of(name), OTHER_PLATFORM);
+    platform(filled(spec.solaris()), "solaris")?;
     platform(spec.windows().is_some(), "windows")?;
     platform(spec.vm().is_some(), "vm")?;
-    platform(spec.zos().is_some(), "zos")?;
+    platform(filled(spec.zos()), "zos")?;
     if let Some(process) = spec.process() {
         check_process(process, &top.of("process"))?;
     }
@@ -28,7 +28,7 @@ pub fn check(spec: &Spec) -> Result<(), Invalid> {
 /// # Errors
 /// As of [`check`].
 pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
-    refuse(text(process.command_line()), &at.of("commandLine"), "is another platform's: aril runs Linux containers")?;
+    refuse(text(process.command_line()), &at.of("commandLine"), OTHER_PLATFORM)?;
     refuse(process.scheduler().is_some(), &at.of("scheduler"), NOT_YET)?;
     refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)
 }
@@ -42,6 +42,9 @@ fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
     // The specification reserves them: "currently no flag values are supported".
     refuse(flags, &at.of("personality").of("flags"), "is not supported: no flags are defined")
 }
+
+/// The configuration is not for Linux: without `linux` its program would run in the host's namespaces.
+const OTHER_PLATFORM: &str = "is another platform's: aril runs Linux containers";
 
 const NOT_YET: &str = "is not yet supported";
 
@@ -59,6 +62,10 @@ fn text(field: &Option<String>) -> bool {
 
 fn some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn filled<T: Default + PartialEq>(section: &Option<T>) -> bool {
+    section.as_ref().is_some_and(|section| *section != T::default())
 }
 
 /// Whether it has any field: the deprecated ones ask for monitoring, which never was.
@@ -104,9 +111,9 @@ mod tests {
     #[test]
     fn other_platforms_are_refused_by_name() {
         refused("/vm", json!({"kernel": {"path": "/boot/vmlinuz"}}));
-        refused("/solaris", json!({}));
+        refused("/solaris", json!({"milestone": "svc:/milestone/multi-user"}));
         refused("/windows", json!({"layerFolders": ["a"]}));
-        refused("/zos", json!({}));
+        refused("/zos", json!({"namespaces": [{"type": "pid"}]}));
         refused("/process/commandLine", json!("cmd"));
     }
 
@@ -119,6 +126,8 @@ mod tests {
             ("/linux/intelRdt", json!({})),
             ("/linux/personality/flags", json!([])),
             ("/windows", Value::Null),
+            ("/solaris", json!({})),
+            ("/zos", json!({})),
         ] {
             assert_eq!(checked(pointer, value), Ok(()), "{pointer}");
         }

@@ -1,9 +1,12 @@
 //! Reading `config.json`.
 
 use super::capabilities::without_unknown_capabilities;
+use super::required::Required;
+use super::user::with_user;
 use super::{Invalid, Pointer, spec::Spec};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// The largest configuration that is read, in bytes.
@@ -12,8 +15,10 @@ pub const SIZE_MAX: u64 = 64 << 20;
 /// A configuration and what is to be warned of.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The configuration.
+    /// The configuration. `linux` and `process` are there: where the text has none, they ask for nothing.
     pub spec: Spec,
+    /// Whether the text has a `process`: without one a container can be created, but not started.
+    pub process: bool,
     /// Its text.
     pub text: String,
     /// One sentence each: what the specification says to warn of and go on.
@@ -35,21 +40,47 @@ pub fn load(path: &Path) -> Result<Loaded> {
 /// As of [`load`].
 pub fn parse(text: String, path: &Path) -> Result<Loaded> {
     let mut warnings = Vec::new();
-    let spec = match typed(&text) {
-        Ok(spec) => spec,
-        Err(error) => match without_unknown_capabilities(&text, &mut warnings) {
-            Some(fixed) => typed(&fixed),
-            None => Err(error),
-        }
-        .map_err(|error| wrong(path, &error))?,
-    };
-    Ok(Loaded { spec, text, warnings })
+    let spec = typed(&text).or_else(|error| {
+        let known = without_unknown_capabilities(&text, &mut warnings);
+        let fixed = with_user(known.as_deref().unwrap_or(&text)).or(known);
+        fixed.map_or(Err(error), |fixed| typed(&fixed))
+    });
+    let mut spec: Spec = spec.map_err(|error| wrong(path, &error))?;
+    check_freebsd(&text)?;
+    let required: Required = typed(&text).map_err(|error| wrong(path, &error))?;
+    required.check()?;
+    if spec.linux().is_none() {
+        spec.set_linux(Some(typed("{}").map_err(|error| wrong(path, &error))?));
+    }
+    let process = spec.process().is_some();
+    if !process {
+        spec.set_process(Some(typed(r#"{"cwd": "/", "user": {}}"#).map_err(|error| wrong(path, &error))?));
+    }
+    Ok(Loaded { spec, process, text, warnings })
 }
 
-fn typed(text: &str) -> std::result::Result<Spec, serde_path_to_error::Error<serde_json::Error>> {
+/// The types of the configuration do not know this platform yet; the others are looked at by [`unsupported`].
+///
+/// [`unsupported`]: crate::compile::unsupported
+fn check_freebsd(text: &str) -> Result<()> {
+    const NAME: &str = "freebsd";
+    if !text.contains(NAME) {
+        return Ok(());
+    }
+    let top: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    match top.get(NAME) {
+        Some(section) if !section.is_null() && section.as_object().is_none_or(|fields| !fields.is_empty()) => {
+            let why = "freebsd is another platform's: aril runs Linux containers";
+            Err(Invalid::new(&Pointer::default().of(NAME), why).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn typed<T: DeserializeOwned>(text: &str) -> std::result::Result<T, serde_path_to_error::Error<serde_json::Error>> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let spec = serde_path_to_error::deserialize(&mut json)?;
-    json.end().map_err(|e| serde_path_to_error::Error::new(serde_path_to_error::Track::new().path(), e)).map(|()| spec)
+    let value = serde_path_to_error::deserialize(&mut json)?;
+    json.end().map_err(|e| serde_path_to_error::Error::new(serde_path_to_error::Track::new().path(), e)).map(|()| value)
 }
 
 /// A message with the path, the pointer, and serde's words (which end in line and column).
@@ -66,4 +97,34 @@ fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> 
     }
     let why = if error.inner().is_data() { error.inner().to_string() } else { format!("no valid JSON: {}", error.inner()) };
     Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(Invalid::new(&at, why).into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(text: &str) -> Loaded {
+        parse(text.to_owned(), "config.json".as_ref()).expect("the configuration is valid")
+    }
+
+    #[test]
+    fn a_configuration_for_freebsd_is_refused() {
+        let of = |freebsd: &str| format!(r#"{{"ociVersion": "1.3.0", "hostname": "freebsd", "freebsd": {freebsd}}}"#);
+        for nothing in ["{}", "null"] {
+            loaded(&of(nothing));
+        }
+        let error = parse(of(r#"{"jail": {"vnet": "disable"}}"#), "config.json".as_ref()).expect_err("it is for another platform");
+        assert_eq!(error.chain(), "freebsd is another platform's: aril runs Linux containers (/freebsd)");
+    }
+
+    #[test]
+    fn what_is_optional_may_be_absent_and_then_asks_for_nothing() {
+        let Loaded { spec, process, .. } = loaded(r#"{"ociVersion": "1.3.0", "root": {"path": "rootfs"}}"#);
+        let linux = spec.linux().as_ref().expect("it is filled in");
+        assert_eq!((linux.namespaces(), linux.masked_paths(), linux.resources()), (&None, &None, &None));
+        let filled = spec.process().as_ref().expect("it is filled in");
+        assert_eq!((filled.args(), filled.capabilities(), filled.user().uid(), filled.user().gid()), (&None, &None, 0, 0));
+        assert!(!process);
+        assert!(loaded(r#"{"ociVersion": "1.3.0", "process": {"cwd": "/", "user": {}}}"#).process);
+    }
 }

@@ -2,9 +2,13 @@
 
 mod capabilities;
 mod load;
+mod required;
+mod top;
+mod user;
 
 pub use load::{Loaded, SIZE_MAX, load, parse};
 pub use oci_spec::runtime as spec;
+pub use top::check_top;
 
 use std::fmt;
 

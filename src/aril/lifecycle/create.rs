@@ -16,7 +16,9 @@ use crate::sys::process::Child;
 use crate::sys::{self, Errno};
 use aril_plan::{Ask, Op};
 use nix::fcntl::OFlag;
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How the container is started: the words of the command line that differ between `create` and `run`.
@@ -68,9 +70,12 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     if host.kernel < KERNEL_FLOOR {
         return Err(Error::Other(TooOld(host.kernel).to_string()));
     }
-    check_version(&loaded)?;
+    config::check_top(&loaded.spec)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
+    if root.path().as_os_str().is_empty() {
+        return Err(Invalid::new(&at, "the path of the root file system is empty").into());
+    }
     let rootfs =
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
@@ -85,6 +90,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         host: &host,
         place: &place,
         hosts_namespaces: hosts_namespaces(&loaded.spec),
+        program: loaded.process,
         gate: mode == Mode::Create,
         no_pivot: creation.no_pivot,
         no_new_keyring: creation.no_new_keyring,
@@ -103,23 +109,12 @@ fn hosts_namespaces(spec: &config::spec::Spec) -> u32 {
     paths.filter_map(|path| sys::process::own_namespace(path).ok().flatten()).fold(0, |kinds, kind| kinds | kind)
 }
 
-/// The absolute path without links of a directory.
+/// The absolute path without links of a directory. By `openat2(2)`, so that where that is refused nothing has been made: without it the cgroup could
+/// not be removed again.
 fn directory(path: &Path) -> Result<PathBuf> {
-    let dir = sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| sys::Error::new("openat2", path, Errno::EINVAL))?;
+    let dir = sys::fs::openat2(nix::fcntl::AT_FDCWD, &name, (OFlag::O_PATH | OFlag::O_DIRECTORY).bits(), 0, 0)?;
     Ok(sys::fs::real_path(&dir)?)
-}
-
-/// The major version of the specification is the one that aril was written for (spec, "Specification version").
-fn check_version(loaded: &Loaded) -> Result<()> {
-    let at = Pointer::to("/ociVersion");
-    let version = loaded.spec.version();
-    if version.is_empty() {
-        return Err(Invalid::new(&at, "ociVersion is missing").into());
-    }
-    if version.split('.').next() != Some("1") || version.split(['.', '-', '+']).count() < 3 {
-        return Err(Invalid::new(&at, format!("ociVersion {version:?} is not supported: aril knows 1.x.y")).into());
-    }
-    Ok(())
 }
 
 /// A terminal needs somebody who takes its master.
@@ -238,7 +233,9 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         created: humantime::format_rfc3339_nanos(std::time::SystemTime::now()).to_string(),
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
+        beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
         place: prepared.place.clone(),
+        program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
         poststart: prepared.hooks.poststart.clone(),
         poststop: prepared.hooks.poststop.clone(),
@@ -260,6 +257,10 @@ impl Making<'_> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         let cgroup = Cgroup::create(&mut self.prepared.place)?;
         cgroup.apply_limits(&self.prepared.limits)?;
+        // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
+        if cgroup.writes_devices() {
+            cgroup.apply_devices(&self.prepared.limits)?;
+        }
         let gate = match mode {
             Mode::Create => Some(sys::socket::bind_at(store.dir(), GATE)?),
             Mode::Detached | Mode::Foreground => None,
@@ -274,9 +275,11 @@ impl Making<'_> {
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
         if let Err(error) = served {
-            // A stepwise executor that has not forked is not in the record; without its socket it would end by itself.
-            let _ = sys::process::pidfd_send_signal(&executor.process.pidfd, libc::SIGKILL);
-            let _ = sys::process::wait(&executor.process.pidfd);
+            // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
+            let Executor { process, talk } = executor;
+            drop(talk);
+            let _ = sys::process::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+            let _ = sys::process::wait(&process.pidfd);
             return Err(error);
         }
         self.commit(store, &plan, &executor)?;
@@ -288,7 +291,9 @@ impl Making<'_> {
         if plan.network != Network::None {
             network(executor)?;
         }
-        cgroup.apply_devices(&self.prepared.limits)?;
+        if !cgroup.writes_devices() {
+            cgroup.apply_devices(&self.prepared.limits)?;
+        }
         // Whoever forks is not the container's first process.
         if plan.namespaces != 0 { self.describe(store, plan, executor) } else { Ok(()) }
     }
@@ -297,6 +302,14 @@ impl Making<'_> {
     fn describe(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
         self.record.created = Some(Created { process: Identity::of(executor.process.pid)?, steps: Label::after_created(plan) });
         state_file::write(store, &self.creation.id, &self.record)
+    }
+
+    /// The hooks that see the host's tree. To prestart hooks the container is created: they come from the time when `start` ran them, and hold
+    /// the state against that.
+    fn runtime_hooks(&self, pid: i32) -> Result<()> {
+        let state = |status| self.record.hook_state(&self.creation.id, status, pid);
+        hooks::run_all(&self.prepared.hooks.prestart, &state(Status::Created), &self.prepared.bundle)?;
+        hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), &self.prepared.bundle)
     }
 
     /// The container is created: says so in the record, and to whoever wants to know the pid.
@@ -321,11 +334,10 @@ impl Attend for Making<'_> {
         let (_, op) = plan.step(step).ok_or_else(nobody)?;
         let spec = &self.prepared.loaded.spec;
         let done = |()| Vec::new();
-        let state = || self.record.hook_state(&self.creation.id, Status::Creating, executor.pid);
         match op {
             Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
-            Op::Ask { what: Ask::RuntimeHooks } => hooks::run_all(&self.prepared.hooks.runtime, &state(), &self.prepared.bundle).map(done),
+            Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => {
                 for limit in spec.process().as_ref().map(limits_from_outside).transpose()?.unwrap_or_default() {
                     let value = limit.value;

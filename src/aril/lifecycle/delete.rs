@@ -1,7 +1,7 @@
 //! `delete`, and the undoing of whatever was made of a container. Every part may be done again: one that was killed is finished by the next.
 
 use super::status::{Verb, allow};
-use super::store::{Record, Store};
+use super::store::{Intent, Record, Store};
 use super::{Global, Id, Refused, Status};
 use crate::boot::hooks;
 use crate::cgroup::Cgroup;
@@ -82,7 +82,19 @@ pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<
     if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
         cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
     }
+    unmount(&record.intent).doing(|| format!("cannot unmount the root of {id}"))?;
     clear(global, store, id, record)
+}
+
+/// Takes away what is mounted over the root file system on the host, and all that is mounted on that.
+fn unmount(intent: &Intent) -> Result<()> {
+    let Some(beneath) = intent.beneath else { return Ok(()) };
+    match sys::mount::id(&intent.rootfs) {
+        Ok(id) if id == beneath => Ok(()),
+        Ok(_) => Ok(sys::mount::detach(&intent.rootfs)?),
+        Err(sys::Error { errno: sys::Errno::ENOENT, .. }) => Ok(()),
+        Err(other) => Err(other.into()),
+    }
 }
 
 fn clear(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {

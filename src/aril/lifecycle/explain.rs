@@ -134,7 +134,7 @@ fn host_hooks(hooks: &Hooks) -> Vec<Line> {
         let timeout = hook.timeout.map(|seconds| format!(", at most {seconds} s")).unwrap_or_default();
         Line { at: hook.at.clone(), what: format!("{} with arguments {:?}{timeout}", hook.path.to_string_lossy(), hook.args) }
     };
-    [&hooks.runtime, &hooks.poststart, &hooks.poststop].into_iter().flatten().map(what).collect()
+    [&hooks.prestart, &hooks.create_runtime, &hooks.poststart, &hooks.poststop].into_iter().flatten().map(what).collect()
 }
 
 impl Explanation {

@@ -101,7 +101,7 @@ fn limits(prepared: &Prepared) -> Vec<Error> {
 /// Hooks whose program is looked up in the host's tree.
 fn hooks(prepared: &Prepared) -> Vec<Error> {
     let hooks = &prepared.hooks;
-    let on_host = [&hooks.runtime, &hooks.create_container, &hooks.poststart, &hooks.poststop];
+    let on_host = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container, &hooks.poststart, &hooks.poststop];
     let failed = |hook: &Hook| {
         let path = Path::new(OsStr::from_bytes(hook.path.as_bytes()));
         executable(path).doing_at(&Pointer::to(&hook.at), || format!("hook {} failed", path.display())).err()
@@ -117,7 +117,8 @@ fn executable(path: &Path) -> sys::Result<()> {
 fn program(prepared: &Prepared) -> Option<Error> {
     let harmless = |path: &Path| ["/proc", "/sys", "/dev"].iter().any(|dir| path.starts_with(dir));
     let changed = prepared.loaded.spec.mounts().iter().flatten().any(|mount| !harmless(mount.destination()));
-    if changed || !prepared.hooks.runtime.is_empty() || !prepared.hooks.create_container.is_empty() {
+    let hooks = &prepared.hooks;
+    if changed || [&hooks.prestart, &hooks.create_runtime, &hooks.create_container].iter().any(|hooks| !hooks.is_empty()) {
         return None;
     }
     let cwd = prepared.loaded.spec.process().as_ref()?.cwd();

@@ -5,6 +5,7 @@ use super::store::{Created, GATE, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
 use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use aril_plan::talk::{About, Report};
@@ -20,6 +21,10 @@ pub fn start(global: &Global, id: &Id) -> Result<()> {
     let record = store.read()?;
     let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
+    if record.as_ref().is_some_and(|record| !record.intent.program) {
+        let why = format!("cannot start container {id}: its configuration has no process");
+        return Err(Invalid::new(&Pointer::to("/process"), why).into());
+    }
     let Some((record, created)) = record.as_ref().and_then(|r| Some((r, r.created.as_ref()?))) else {
         return Err(Error::Other(format!("container {id} was never created")));
     };
@@ -65,7 +70,8 @@ pub fn begin(
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
     });
     if let Err(error) = begun {
-        if unstarted == Unstarted::Stays && matches!(&error, Error::Fault(fault) if fault.at.as_str().starts_with("/process")) {
+        let by_hook = error.at().is_some_and(|at| at.as_str().starts_with("/hooks"));
+        if unstarted == Unstarted::Stays && !by_hook {
             return Err(error);
         }
         // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.
@@ -79,9 +85,12 @@ pub fn begin(
 
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
     answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
+    let mut leaving = false;
     loop {
         match hear(talk)? {
-            Heard::Silence => return Ok(()),
+            Heard::Silence if leaving => return Ok(()),
+            Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
+            Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
             // A hook that runs in the container wants the state.
             Heard::Report(Report { about: About::Ask, .. }, _) => {
                 let pid = record.created.as_ref().map_or(Ok(0), |created| sys::process::pid_inside(created.process.pid))?;

@@ -51,8 +51,13 @@ pub struct Intent {
     pub annotations: BTreeMap<String, String>,
     /// The user who made it.
     pub owner: u32,
+    /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
+    #[serde(default)]
+    pub beneath: Option<u64>,
     /// Its cgroup.
     pub place: Place,
+    /// Whether there is a program to start.
+    pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
     pub own_pid_namespace: bool,
     /// The hooks that are still to be run.
@@ -440,7 +445,9 @@ mod tests {
             created: "2026-01-01T00:00:00Z".to_owned(),
             annotations: BTreeMap::new(),
             owner: 0,
+            beneath: None,
             place: Place::none(),
+            program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
             poststop: Vec::new(),

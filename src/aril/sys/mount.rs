@@ -1,10 +1,12 @@
-//! The mount API, as far as the host uses it: on detached trees, so that its own mount table never changes.
+//! The mount API, as far as the host uses it: on detached trees, so that its own mount table never changes; but for [`detach`].
 
 use super::fs::owned;
 use super::{Errno, Error, Result};
 use linux_raw_sys::general;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// `MOUNT_ATTR_*` of `mount_setattr(2)`.
 pub mod attr {
@@ -41,6 +43,31 @@ pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<Ow
     // SAFETY: the path is a C string.
     let result = unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) };
     owned(result, "open_tree", path)
+}
+
+/// The id of the mount that a path is on (`statx(2)`).
+///
+/// # Errors
+/// The errno of the call.
+pub fn id(path: &Path) -> Result<u64> {
+    let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("statx", path, Errno::EINVAL))?;
+    let mut buffer = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is a C string, and the buffer is a statx.
+    let result = unsafe { libc::statx(libc::AT_FDCWD, c_path.as_ptr(), libc::AT_NO_AUTOMOUNT, libc::STATX_MNT_ID, buffer.as_mut_ptr()) };
+    if result != 0 {
+        return Err(Error::new("statx", path, Errno::last()));
+    }
+    // SAFETY: the kernel filled it in.
+    Ok(unsafe { buffer.assume_init() }.stx_mnt_id)
+}
+
+/// `umount2(2)` with `MNT_DETACH`: the uppermost mount at a path and all that is mounted on it.
+///
+/// # Errors
+/// The errno of the call.
+pub fn detach(path: &Path) -> Result<()> {
+    use nix::mount::{MntFlags, umount2};
+    umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|errno| Error::new("umount2", path, errno))
 }
 
 /// What `mount_setattr(2)` changes.

@@ -1,6 +1,6 @@
 //! The device rules of cgroup v1: a default and a list of exceptions, where a rule cannot take a part out of a wider one.
 
-use super::{ALL, DENY_ALL, Devices, Kind, MKNOD, READ, Rule, WRITE};
+use super::{ALL, ANY_NODE, DEFAULTS, DENY_ALL, Devices, Kind, MKNOD, READ, Rule, WRITE};
 use crate::cgroup::dir::Dir;
 use crate::config::{Invalid, Pointer};
 use crate::sys;
@@ -39,6 +39,8 @@ impl Devices {
                 table.exceptions.push(*rule);
             }
         }
+        // Among exceptions the order means nothing to the kernel, but `devices.list` keeps it, and is read: what was asked for comes first.
+        table.exceptions.sort_by_key(|rule| DEFAULTS.contains(rule) || *rule == ANY_NODE);
         Ok(table)
     }
 }
@@ -145,6 +147,7 @@ mod tests {
             assert!(lines.contains(&line.to_owned()), "{line} in {lines:?}");
         }
         assert_eq!(lines.len(), 14, "{lines:?}");
+        assert_eq!(lines[..2], ["c *:9 rw", "b *:9 rw"], "what was asked for comes first");
     }
 
     #[test]

@@ -142,6 +142,9 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     let real = matches!(mount.kind, "proc" | "sysfs" | "mqueue" | "cgroup2");
     let kind = if real { Kind::RealDirectory } else { Kind::Directory };
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: Slot::NONE });
+    if mount.options.data.iter().any(|option| option.len() > FSCONFIG_MAX) {
+        return legacy(plan, mount, target);
+    }
     let mut options = Strings::default();
     let at = mount.at.of("options");
     let source = mount.source.as_os_str().as_bytes();
@@ -169,6 +172,41 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     }
     propagate(plan, fs, mount);
     attach(plan, fs, target);
+    Ok(())
+}
+
+/// So many bytes of one option does `fsconfig(2)` take.
+const FSCONFIG_MAX: usize = 255;
+
+/// By `mount(2)`, which takes a page of options: overlays with long paths need it.
+fn legacy(plan: &mut Plan, mount: &Mount<'_>, target: Slot) -> Result<(), Invalid> {
+    let at = mount.at.of("options");
+    let attr = mount.options.attr_set | mount.options.rec_set;
+    let attributes = [
+        (attr::NOATIME, libc::MS_NOATIME),
+        (attr::STRICTATIME, libc::MS_STRICTATIME),
+        (attr::NODIRATIME, libc::MS_NODIRATIME),
+        (attr::NOSYMFOLLOW, 256), // MS_NOSYMFOLLOW
+    ];
+    // The lowest four are the same in both.
+    let mut flags = attr & (attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC);
+    flags |= attributes.iter().filter(|(attr_bit, _)| attr & attr_bit != 0).map(|(_, ms)| ms).sum::<u64>();
+    for flag in &mount.options.flags {
+        flags |= match *flag {
+            "ro" => libc::MS_RDONLY,
+            "sync" => libc::MS_SYNCHRONOUS,
+            "dirsync" => libc::MS_DIRSYNC,
+            "mand" => libc::MS_MANDLOCK,
+            "lazytime" => 1 << 25, // MS_LAZYTIME
+            _ => 0,
+        };
+    }
+    if !mount.options.propagation.is_empty() {
+        return Err(Invalid::new(&at, "propagation cannot be set on a mount with an option of more than 255 bytes"));
+    }
+    let (kind, data) = (c_string(mount.kind, &mount.at.of("type"))?, c_string(mount.options.data.join(","), &at)?);
+    let source = c_string(mount.source.as_os_str().as_bytes(), &mount.at.of("source"))?;
+    plan.push(Op::LegacyMount { target, kind: &kind, source: &source, flags, data: &data });
     Ok(())
 }
 

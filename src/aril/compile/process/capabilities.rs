@@ -142,6 +142,7 @@ mod tests {
             euid: 0,
             egid: 0,
             in_userns: false,
+            setgroups: true,
             capabilities,
             bounding: capabilities,
             last_capability: 40,

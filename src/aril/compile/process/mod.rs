@@ -41,15 +41,23 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     plan.part(&Pointer::default(), "cannot let the process run on every CPU");
     plan.push(Op::AllCpus {});
     let late_limits = limits(plan, subject)?;
-    program::home(plan, subject, &at)?;
+    if subject.request.program {
+        program::home(plan, subject, &at)?;
+    }
     credentials(plan, subject, sets, lend)?;
     program::cwd(plan, subject)?;
-    program::find(plan, subject)?;
+    if subject.request.program {
+        program::find(plan, subject)?;
+    }
     if no_new_privileges {
         plan.part(&at.of("noNewPrivileges"), "cannot set no_new_privs");
         plan.push(Op::NoNewPrivileges {});
     }
     gate(plan, subject);
+    if !subject.request.program {
+        // Nobody opens this gate: `start` refuses.
+        return Ok(());
+    }
     hooks::before_exec(plan, subject)?;
     plan.part(&Pointer::default(), "cannot close the descriptors of the runtime");
     plan.push(Op::CloseFrom { first: 3 + subject.request.preserve_fds });
@@ -165,6 +173,10 @@ fn credentials(plan: &mut Plan, subject: &Subject<'_>, sets: Sets, lend: u64) ->
     let userns = maps_known.then_some(Userns { uids: &subject.uids, gids: &subject.gids, setgroups: subject.setgroups });
     let at = Pointer::to("/process/user");
     let Credentials { uid, gid, umask, groups } = user::resolve(subject.process.user(), &at, userns)?;
+    if !subject.setgroups && !groups.is_empty() {
+        let why = "additional groups cannot be set in this user namespace: its /proc/self/setgroups says deny";
+        return Err(Invalid::new(&at.of("additionalGids"), why));
+    }
     plan.part(&at.of("umask"), "cannot set the umask");
     plan.push(Op::Umask { mask: umask.unwrap_or(UMASK) });
     plan.part(&Pointer::to("/process/capabilities"), "cannot limit the capabilities");

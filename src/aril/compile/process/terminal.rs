@@ -1,7 +1,6 @@
 //! `terminal` and `consoleSize`.
 
 use crate::compile::Subject;
-use crate::compile::namespaces::MOUNT;
 use crate::compile::plan::Plan;
 use crate::config::{Invalid, Pointer};
 use aril_plan::{Op, Slot};
@@ -21,6 +20,6 @@ pub(crate) fn console(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> Res
     };
     plan.part(&Pointer::to("/process/terminal"), "cannot make the terminal");
     let uid = subject.process.user().uid();
-    plan.push(Op::Console { root, rows, columns, uid, bind: subject.namespaces.own(MOUNT) });
+    plan.push(Op::Console { root, rows, columns, uid, bind: subject.mounts() });
     Ok(())
 }

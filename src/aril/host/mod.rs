@@ -1,5 +1,10 @@
 //! What this machine has. A plain structure, so that tests write one by hand.
 
+pub mod features;
+pub mod refusal;
+#[cfg(test)]
+mod table;
+
 use crate::sys::{self, Errno};
 use std::fmt;
 
@@ -25,6 +30,8 @@ pub struct Host {
     pub egid: u32,
     /// Whether this process is in a user namespace other than the initial one.
     pub in_userns: bool,
+    /// Whether `setgroups(2)` works in this process's user namespace (user_namespaces(7)).
+    pub setgroups: bool,
     /// Effective capabilities, a bit each.
     pub capabilities: u64,
     /// Capabilities of the bounding set, a bit each.
@@ -57,12 +64,15 @@ impl Host {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
         let kernel = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         let euid = sys::process::geteuid();
+        let in_userns = sys::process::in_userns()?;
+        let denied = || sys::fs::read_text(std::path::Path::new("/proc/self/setgroups"), 16).is_ok_and(|text| text.trim_end() == "deny");
         let (capabilities, bounding, last_capability) = sys::process::capabilities()?;
         Ok(Host {
             kernel,
             euid,
             egid: sys::process::getegid(),
-            in_userns: sys::process::in_userns()?,
+            in_userns,
+            setgroups: !(in_userns && denied()),
             capabilities,
             bounding,
             last_capability,

@@ -185,7 +185,7 @@ fn find(x: &mut Executor, candidates: &List<'static>) -> Result<()> {
                 x.program = Some(candidate);
                 return Ok(());
             }
-            Err(Failure { errno: errno::ENOENT | errno::ENOTDIR, .. }) if worst.errno != errno::ENOENT => {}
+            // In a search what is not in one directory may be in the next.
             Err(Failure { errno: errno::ENOENT | errno::ENOTDIR, .. }) if candidates.len() > 1 => {}
             Err(other) => {
                 x.detail.set(candidate.to_bytes());

@@ -12,6 +12,8 @@ mod console;
 mod devices;
 mod errors;
 mod fallback;
+mod features;
+mod flags;
 mod foreign;
 mod hooks;
 mod hostname;
@@ -52,6 +54,8 @@ const PARTS: &[(&str, &[Test])] = &[
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
     ("fallback", fallback::TESTS),
+    ("features", features::TESTS),
+    ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),

@@ -23,7 +23,7 @@ mod native;
 
 pub use devices::Devices;
 pub use limits::Limits;
-pub use place::{Hierarchy, Place, Version};
+pub use place::{Hierarchy, Manager, Place, Version};
 
 use crate::error::{Doing, Result};
 use crate::sys;

@@ -7,6 +7,7 @@ mod create;
 mod creation;
 mod delete;
 mod explain;
+mod features;
 mod flags;
 mod kill;
 mod list;
@@ -84,6 +85,7 @@ commands! {
     "list" list List,
     "spec" spec Spec,
     "explain" explain Explain,
+    "features" features Features,
 }
 
 /// Does what a command line says: its log, and the exit status.

@@ -1,5 +1,6 @@
 //! `config.json`: loading it, and saying where in it something is wrong.
 
+pub mod annotations;
 mod capabilities;
 mod load;
 mod required;
@@ -8,7 +9,7 @@ mod user;
 
 pub use load::{Loaded, SIZE_MAX, load, parse};
 pub use oci_spec::runtime as spec;
-pub use top::check_top;
+pub use top::{SPEC_VERSION, SPEC_VERSION_MIN, check_top};
 
 use std::fmt;
 

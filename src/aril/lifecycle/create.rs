@@ -78,7 +78,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     }
     let rootfs =
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
-    let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
+    let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.cgroup_manager)?;
     let limits = Limits::resolve(loaded.spec.linux().as_ref(), &place, &host)?;
     let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
     let descriptors = Descriptors::of(creation)?;

@@ -3,6 +3,7 @@
 pub mod create;
 pub mod delete;
 pub mod explain;
+pub mod features;
 pub mod foreign;
 pub mod home;
 pub mod id;
@@ -26,8 +27,8 @@ use std::path::PathBuf;
 pub struct Global {
     /// The state root: one directory per container below it.
     pub root: PathBuf,
-    /// Cgroups by systemd.
-    pub systemd_cgroup: bool,
+    /// Who makes the cgroups of new containers.
+    pub cgroup_manager: crate::cgroup::Manager,
     /// Where warnings go.
     pub log: crate::log::Log,
 }

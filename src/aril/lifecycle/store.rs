@@ -446,7 +446,7 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             beneath: None,
-            place: Place::none(),
+            place: Place::default(),
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),

@@ -1,6 +1,7 @@
 //! Seccomp: a profile becomes the program that the kernel runs at each system call.
 
 mod bpf;
+pub mod names;
 mod section;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod devices;
 mod errors;
 mod fallback;
 mod foreign;
+mod hangs;
 mod hooks;
 mod hostname;
 mod lifecycle;
@@ -53,6 +54,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
+    ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),

@@ -103,7 +103,8 @@ impl Attendance<'_> {
             }
             let left = if timeout == 0 { None } else { Some(end.saturating_sub(sys::now()?)) };
             let signals = self.ends.as_ref().map_or(-1, EndsBy::file);
-            let watched = [(self.pidfd, general::POLLIN), (self.output, general::POLLIN), (self.input, general::POLLOUT), (signals, general::POLLIN)];
+            let watched =
+                [(self.pidfd, general::POLLIN), (self.output, general::POLLIN), (self.input, general::POLLOUT), (signals, general::POLLIN)];
             let mut ready = watched.map(|(file, events)| sys::pollfd(file, events));
             sys::poll(&mut ready, left)?;
             let [ended, readable, writable, signalled] = ready.map(|one| one.revents != 0);

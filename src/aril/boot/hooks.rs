@@ -64,7 +64,8 @@ fn follow(output: &mut File, process: impl AsFd, timeout: Option<u32>, words: &m
     let (mut open, mut after) = (true, 0);
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let time = left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX));
+        let time =
+            left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX));
         let mut ready = [PollFd::new(process.as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::POLLIN)];
         match poll(&mut ready[..if open { 2 } else { 1 }], time) {
             Ok(_) | Err(Errno::EINTR) => {}

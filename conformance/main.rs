@@ -24,6 +24,7 @@ mod propagation;
 mod required;
 mod rlimits;
 mod root;
+mod scheduling;
 mod seccomp;
 mod security;
 mod state;
@@ -64,6 +65,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),

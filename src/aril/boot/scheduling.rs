@@ -13,7 +13,7 @@ pub fn set_scheduler(pid: i32, process: &Process, at: &Pointer) -> Result<()> {
     let Some(wanted) = process.scheduler() else { return Ok(()) };
     let at = at.of("scheduler");
     let attr = scheduling::scheduler(wanted, &at)?;
-    sys::process::sched_setattr(pid, &attr).doing_at(&at, || format!("cannot set the scheduling policy {}", wanted.policy()))
+    sys::sched::sched_setattr(pid, &attr).doing_at(&at, || format!("cannot set the scheduling policy {}", wanted.policy()))
 }
 
 /// Sets the I/O priority that it asks for.
@@ -24,6 +24,5 @@ pub fn set_io_priority(pid: i32, process: &Process, at: &Pointer) -> Result<()> 
     let Some(wanted) = process.io_priority() else { return Ok(()) };
     let at = at.of("ioPriority");
     let priority = scheduling::io_priority(wanted, &at)?;
-    sys::process::ioprio_set(pid, priority)
-        .doing_at(&at, || format!("cannot set the I/O priority {} {}", wanted.class(), wanted.priority()))
+    sys::sched::ioprio_set(pid, priority).doing_at(&at, || format!("cannot set the I/O priority {} {}", wanted.class(), wanted.priority()))
 }

@@ -4,7 +4,7 @@ use crate::compile::list;
 use crate::compile::plan::Plan;
 use crate::config::spec::{IOPriorityClass, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler};
 use crate::config::{Invalid, Pointer};
-use crate::sys::process::SchedAttr;
+use crate::sys::sched::SchedAttr;
 use aril_plan::{Ask, Op};
 
 /// `NR_CPUS` of the largest kernels.

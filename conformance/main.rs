@@ -27,6 +27,7 @@ mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod scheduling;
 mod seccomp;
 mod security;
 mod state;
@@ -70,6 +71,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),

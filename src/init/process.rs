@@ -29,10 +29,11 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         Op::Listen { socket } => call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop),
         Op::Umask { mask } => call(Sysno::umask, [mask as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Chdir { path, early } => chdir(x, path, early),
-        Op::Keyring { name } => {
-            const JOIN_SESSION_KEYRING: usize = 1;
-            let joined = call(Sysno::keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0]).map(drop);
-            tolerate(joined, errno::ENOSYS) // a kernel without keys
+        Op::Keyring { name, permissions } => tolerate(keyring(name, permissions), errno::ENOSYS), // a kernel without keys
+        Op::MemoryPolicy { mode, nodes } => {
+            // The kernel takes one bit less than it is told.
+            let (mask, bits) = if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 8 + 1) };
+            call(Sysno::set_mempolicy, [mode as usize, mask, bits, 0, 0, 0]).map(drop)
         }
         Op::BoundingSet { keep } => bounding_set(keep),
         Op::KeepCaps {} => sys::prctl(prctl::PR_SET_KEEPCAPS, 1).map(drop),
@@ -48,6 +49,16 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         Op::Exec { args, env } => exec(x, &args, &env),
         _ => Err(failure(Sysno::read, errno::EPROTO)),
     }
+}
+
+/// A session keyring of this name: that which has it already, or else a new one with these permissions as well.
+fn keyring(name: &CStr, permissions: u32) -> Result<()> {
+    const JOIN_SESSION_KEYRING: usize = 1;
+    const SETPERM: usize = 5;
+    const POSSESSOR_AND_OWNER: u32 = 0x3f13_0000; // keyctl_join_session_keyring(3): what a new one has
+    let keyring = call(Sysno::keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0])?;
+    // One that was there may be another user's, and has them.
+    tolerate(call(Sysno::keyctl, [SETPERM, keyring, (POSSESSOR_AND_OWNER | permissions) as usize, 0, 0, 0]).map(drop), errno::EACCES)
 }
 
 /// `SIOCSIFFLAGS` of `lo` (netdevice(7)).

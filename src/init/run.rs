@@ -176,6 +176,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Mask { root, path, directory, null } => mounts::mask(x, root, path, directory, null),
         Op::ReadOnly { root, path } => mounts::read_only(x.get(root)?, path),
         Op::Write { at, path, value } => mounts::write(x.get(at)?, path, value),
+        Op::ReadBack { at, path, value } => mounts::read_back(x, at, path, value),
         Op::Close { slot } => x.set(slot, -1),
         Op::Console { root, rows, columns, uid, bind } => {
             console::console(x, talk, step, &console::Terminal { root, rows, columns, uid, bind })

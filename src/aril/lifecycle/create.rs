@@ -4,7 +4,7 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps};
+use crate::boot::{hooks, idmaps, scheduling};
 use crate::cgroup::{Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
@@ -311,6 +311,12 @@ impl Making<'_> {
         hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), &self.prepared.bundle)
     }
 
+    /// Sets a property of `process` from outside.
+    fn process(&self, executor: &Child, set: fn(i32, &config::spec::Process, &Pointer) -> Result<()>) -> Result<()> {
+        let process = self.prepared.loaded.spec.process();
+        process.as_ref().map_or(Ok(()), |process| set(executor.pid, process, &Pointer::to("/process")))
+    }
+
     /// The container is created: says so in the record, and to whoever wants to know the pid.
     fn commit(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
         let pid = executor.process.pid;
@@ -345,6 +351,8 @@ impl Attend for Making<'_> {
                 }
                 Ok(done(()))
             }
+            Op::Ask { what: Ask::Scheduler } => self.process(executor, scheduling::set_scheduler).map(done),
+            Op::Ask { what: Ask::IoPriority } => self.process(executor, scheduling::set_io_priority).map(done),
             Op::Hook { .. } => {
                 // In the container the pid is the one that is seen there (runtime-spec, "State").
                 let pid = sys::process::pid_inside(executor.pid)?;

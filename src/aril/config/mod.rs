@@ -3,6 +3,7 @@
 pub mod annotations;
 mod capabilities;
 mod load;
+mod names;
 mod required;
 mod top;
 mod user;

@@ -24,7 +24,13 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
         return cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"));
     }
     // Without a cgroup nothing tells which processes are the container's but the first.
-    let Some((pidfd, _)) = record.process()? else { return if everyone { Ok(()) } else { Err(stopped().into()) } };
+    let Some((pidfd, _)) = record.process()? else {
+        if everyone {
+            return Ok(());
+        }
+        let status = record.status(|| store.try_lock().map(|free| !free))?;
+        return Err(Refused::Status { id: id.clone(), status, verb: Verb::Kill }.into());
+    };
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
     match sys::process::pidfd_send_signal(&pidfd, signal) {
         Err(sys::Error { errno: Errno::ESRCH, .. }) => Err(stopped().into()),

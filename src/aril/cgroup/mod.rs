@@ -7,6 +7,7 @@
 //! On cgroup v2 it is one directory. On v1 there is one in every hierarchy that the machine has mounted below `/sys/fs/cgroup`, named ones and a
 //! cgroup2 among them, and a controller is used where it is.
 
+mod change;
 mod create;
 pub mod devices;
 mod dir;
@@ -17,13 +18,16 @@ mod place;
 mod processes;
 mod remove;
 mod text;
+mod undo;
 
 #[cfg(test)]
 mod native;
 
+pub use change::{Change, remembered};
 pub use devices::Devices;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
+pub use undo::Before;
 
 use crate::error::{Doing, Result};
 use crate::sys;
@@ -32,7 +36,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// A container's cgroup, open on every hierarchy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroup {
     members: Vec<Member>,
 }

@@ -18,6 +18,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update;
 mod usage;
 
 use crate::error::Result;
@@ -84,6 +85,7 @@ commands! {
     "list" list List,
     "spec" spec Spec,
     "explain" explain Explain,
+    "update" update Update,
 }
 
 /// Does what a command line says: its log, and the exit status.

@@ -1,6 +1,7 @@
 //! Reading `config.json`.
 
 use super::capabilities::without_unknown_capabilities;
+use super::pids::without_unlimited_pids;
 use super::required::Required;
 use super::user::with_user;
 use super::{Invalid, Pointer, spec::Spec};
@@ -52,6 +53,7 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
     if spec.linux().is_none() {
         spec.set_linux(Some(typed("{}").map_err(|error| wrong(path, &error))?));
     }
+    without_unlimited_pids(&mut spec, &text);
     let process = spec.process().is_some();
     if !process {
         spec.set_process(Some(typed(r#"{"cwd": "/", "user": {}}"#).map_err(|error| wrong(path, &error))?));
@@ -85,6 +87,12 @@ fn typed<T: DeserializeOwned>(text: &str) -> std::result::Result<T, serde_path_t
 
 /// A message with the path, the pointer, and serde's words (which end in line and column).
 fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(invalid(error).into()) }
+}
+
+/// What serde says of a value, with its pointer.
+#[must_use]
+pub fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
     let mut at = Pointer::default();
     for segment in error.path() {
         use serde_path_to_error::Segment;
@@ -96,7 +104,7 @@ fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> 
         }
     }
     let why = if error.inner().is_data() { error.inner().to_string() } else { format!("no valid JSON: {}", error.inner()) };
-    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(Invalid::new(&at, why).into()) }
+    Invalid::new(&at, why)
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 mod capabilities;
 mod load;
+mod pids;
 mod required;
 mod top;
 mod user;
 
-pub use load::{Loaded, SIZE_MAX, load, parse};
+pub use load::{Loaded, SIZE_MAX, invalid, load, parse};
 pub use oci_spec::runtime as spec;
+pub use pids::unlimited_pids;
 pub use top::check_top;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use super::{Creation, Global, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps};
-use crate::cgroup::{Cgroup, Limits, Place};
+use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
 use crate::compile::{self, Plan, Request, process::limits_from_outside};
@@ -235,6 +235,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         owner: prepared.host.euid,
         beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
         place: prepared.place.clone(),
+        resources: cgroup::remembered(spec.linux().as_ref())?,
         program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
         poststart: prepared.hooks.poststart.clone(),

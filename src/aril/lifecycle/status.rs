@@ -42,6 +42,8 @@ pub enum Verb {
     Delete,
     /// `delete --force`
     ForceDelete,
+    /// `update`
+    Update,
 }
 
 /// Why a command is refused. The texts are matched by managers.
@@ -91,6 +93,7 @@ impl Refused {
             (Verb::Start, Status::Stopped) => format!("cannot start a container that has stopped: {id}"),
             (Verb::Start, _) => format!("cannot start container {id}: it is {status}"),
             (Verb::Kill, _) => format!("container not running: no such process: {id} is {status}"),
+            (Verb::Update, _) => format!("container not running: cannot update {id}, which is {status}"),
             (Verb::Delete | Verb::ForceDelete, _) => format!("cannot delete container {id} that is not stopped: {status}"),
         }
     }
@@ -103,7 +106,7 @@ impl Refused {
 pub fn allow(id: &Id, status: Status, verb: Verb) -> Result<(), Refused> {
     let allowed = match verb {
         Verb::Start => matches!(status, Status::Created),
-        Verb::Kill => matches!(status, Status::Created | Status::Running | Status::Paused),
+        Verb::Kill | Verb::Update => matches!(status, Status::Created | Status::Running | Status::Paused),
         Verb::Delete => matches!(status, Status::Stopped),
         Verb::ForceDelete => true,
     };

@@ -8,6 +8,7 @@ pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod record;
 pub mod refusals;
 pub mod run;
 pub mod start;

@@ -9,20 +9,14 @@
 //! Making the directory claims the id. An exclusive lock on it orders the verbs that change the container. A line of the record that is torn
 //! or does not fit its checksum ends the record: what it would have said has not happened.
 
-use super::list::{Entry, user_name};
+use super::list::Entry;
+pub use super::record::{Created, Identity, Intent, Line, Record};
 use super::status::Refused;
 use super::{Global, Id, Status, foreign};
-use crate::boot::talk::Label;
-use crate::cgroup::{Cgroup, Place};
-use crate::compile::hooks::Hook;
 use crate::error::{Doing, Error, Result};
-use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 /// The name of the record.
 pub const RECORD: &str = "record";
@@ -31,117 +25,6 @@ pub const GATE: &str = "gate";
 const STATE: &str = "state.json";
 /// The largest record that is read, in bytes.
 const RECORD_MAX: u64 = 64 << 20;
-
-/// What is about to exist.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Intent {
-    /// The boot of the kernel in which it is: pids and cgroups of another boot mean nothing.
-    pub boot: String,
-    /// The process that makes it.
-    pub creator: Identity,
-    /// `ociVersion` of the configuration.
-    pub oci_version: String,
-    /// The bundle, absolute.
-    pub bundle: PathBuf,
-    /// The root file system, absolute.
-    pub rootfs: PathBuf,
-    /// When, in RFC 3339.
-    pub created: String,
-    /// The configuration's annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// The user who made it.
-    pub owner: u32,
-    /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
-    #[serde(default)]
-    pub beneath: Option<u64>,
-    /// Its cgroup.
-    pub place: Place,
-    /// Whether there is a program to start.
-    pub program: bool,
-    /// Whether its processes end with its first one, since they are in a pid namespace of their own.
-    pub own_pid_namespace: bool,
-    /// The hooks that are still to be run.
-    pub poststart: Vec<Hook>,
-    /// The hooks that are still to be run.
-    pub poststop: Vec<Hook>,
-}
-
-/// Which process, for ever: with the boot, a pid and a start time are never given twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Its pid.
-    pub pid: i32,
-    /// When it began, in clock ticks since boot.
-    pub start: u64,
-}
-
-impl Identity {
-    /// Of a process that lives, or has not been reaped.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn of(pid: i32) -> sys::Result<Identity> {
-        Ok(Identity { pid, start: sys::process::start_time(pid)? })
-    }
-
-    /// A pidfd of the process, if it still lives. The pidfd is opened before it is checked, so that it can only be that of the process
-    /// whose start time was read.
-    ///
-    /// # Errors
-    /// A call failed otherwise than by there being no such process.
-    pub fn pidfd(&self) -> sys::Result<Option<OwnedFd>> {
-        let pidfd = match pidfd_open(self.pid) {
-            Err(sys::Error { errno: Errno::ESRCH | Errno::EINVAL, .. }) => return Ok(None),
-            other => other?,
-        };
-        Ok(self.alive()?.map(|_| pidfd))
-    }
-
-    /// The name of the process, if it lives: a zombie does not.
-    ///
-    /// # Errors
-    /// `/proc` cannot be read.
-    pub fn alive(&self) -> sys::Result<Option<String>> {
-        match stat(self.pid) {
-            Ok(found) if found.start == self.start && !matches!(found.state, 'Z' | 'X') => Ok(Some(found.name)),
-            Ok(_) => Ok(None),
-            Err(sys::Error { errno: Errno::ENOENT | Errno::ESRCH, .. }) => Ok(None),
-            Err(other) => Err(other),
-        }
-    }
-}
-
-/// What came to be: the container is created.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Created {
-    /// Its first process.
-    pub process: Identity,
-    /// The steps that are left, for messages.
-    pub steps: Vec<Label>,
-}
-
-/// A line of the record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Line {
-    /// The first.
-    Intent(Box<Intent>),
-    /// The container is created.
-    Created(Created),
-    /// The user's program runs.
-    Started,
-}
-
-/// What a record says.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// What was about to exist.
-    pub intent: Intent,
-    /// Set when it was created.
-    pub created: Option<Created>,
-    /// Whether it was started.
-    pub started: bool,
-}
 
 /// A container's state directory, open.
 #[derive(Debug)]
@@ -232,8 +115,7 @@ impl Store {
     /// The errno of the call that failed.
     pub fn append(&self, line: &Line) -> Result<()> {
         let attempt = || -> Result<()> {
-            let json = serde_json::to_string(line).map_err(|e| Error::Other(e.to_string()))?;
-            let text = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+            let text = line.text()?;
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
             let file = sys::fs::openat(&self.dir, RECORD, flags, 0o600)?;
             Ok(sys::fs::write_all(&file, text.as_bytes(), RECORD)?)
@@ -250,7 +132,7 @@ impl Store {
             Err(sys::Error { errno: Errno::ENOENT | Errno::EILSEQ, .. }) => return Ok(None),
             other => other.doing(|| format!("cannot read the record of {}", self.id))?,
         };
-        Ok(parse(&text))
+        Ok(Record::parse(&text))
     }
 
     /// Writes `state.json`.
@@ -285,24 +167,6 @@ fn absent_is_fine(result: sys::Result<()>) -> sys::Result<()> {
     }
 }
 
-/// The lines up to the first that is torn.
-fn parse(text: &str) -> Option<Record> {
-    let mut record: Option<Record> = None;
-    for line in text.split_inclusive('\n') {
-        let Some((sum, json)) = line.strip_suffix('\n').and_then(|line| line.split_once(' ')) else { break };
-        if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(json.as_bytes())) {
-            break;
-        }
-        match (serde_json::from_str(json), &mut record) {
-            (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
-            (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
-            (Ok(Line::Started), Some(record)) => record.started = true,
-            _ => break,
-        }
-    }
-    record
-}
-
 /// The state root: made if it is missing, and this user's alone.
 fn open_root(global: &Global) -> Result<OwnedFd> {
     let attempt = || -> Result<OwnedFd> {
@@ -332,88 +196,6 @@ fn open_root(global: &Global) -> Result<OwnedFd> {
     attempt().doing(|| format!("cannot use the state root {}", global.root.display()))
 }
 
-impl Record {
-    /// Whether all this was before the machine was last started.
-    ///
-    /// # Errors
-    /// The boot id cannot be read.
-    pub fn of_another_boot(&self) -> Result<bool> {
-        Ok(sys::process::boot_id()? != self.intent.boot)
-    }
-
-    /// Its first process, if it lives.
-    ///
-    /// # Errors
-    /// `/proc` cannot be read.
-    pub fn process(&self) -> Result<Option<(OwnedFd, &Created)>> {
-        let Some(created) = &self.created else { return Ok(None) };
-        if self.of_another_boot()? {
-            return Ok(None);
-        }
-        Ok(created.process.pidfd()?.map(|pidfd| (pidfd, created)))
-    }
-
-    /// The container's status. `making` tells whether somebody is at work on it, where it is not created yet.
-    ///
-    /// # Errors
-    /// `/proc` or the cgroup cannot be read.
-    pub fn status(&self, making: impl FnOnce() -> Result<bool>) -> Result<Status> {
-        let Some(created) = &self.created else {
-            return Ok(if making()? { Status::Creating } else { Status::Stopped });
-        };
-        if self.of_another_boot()? {
-            return Ok(Status::Stopped);
-        }
-        match created.process.alive()? {
-            None => Ok(Status::Stopped),
-            // A `start` that was killed has not recorded what it did; the executor's name says whether it still waits.
-            Some(name) if !self.started && name == "aril-init" => Ok(Status::Created),
-            Some(_) => {
-                let frozen = Cgroup::open(&self.intent.place)?.map_or(Ok(false), |cgroup| cgroup.is_frozen())?;
-                Ok(if frozen { Status::Paused } else { Status::Running })
-            }
-        }
-    }
-
-    /// The state as `state` prints it, with this status.
-    #[must_use]
-    pub fn entry(&self, id: &Id, status: Status) -> Entry {
-        let intent = &self.intent;
-        let pid = self.created.as_ref().map_or(0, |created| created.process.pid);
-        Entry {
-            oci_version: intent.oci_version.clone(),
-            id: id.as_str().to_owned(),
-            pid: if status == Status::Stopped { 0 } else { pid },
-            status,
-            bundle: intent.bundle.display().to_string(),
-            rootfs: intent.rootfs.display().to_string(),
-            created: intent.created.clone(),
-            annotations: intent.annotations.clone(),
-            owner: user_name(intent.owner),
-            runtime: None,
-        }
-    }
-
-    /// The state that hooks read on their standard input.
-    #[must_use]
-    pub fn hook_state(&self, id: &Id, status: Status, pid: i32) -> String {
-        let intent = &self.intent;
-        let mut state = serde_json::json!({
-            "ociVersion": intent.oci_version,
-            "id": id.as_str(),
-            "status": status,
-            "bundle": intent.bundle,
-        });
-        if status != Status::Stopped {
-            state["pid"] = pid.into();
-        }
-        if !intent.annotations.is_empty() {
-            state["annotations"] = serde_json::json!(intent.annotations);
-        }
-        state.to_string()
-    }
-}
-
 /// What is known of a container.
 ///
 /// # Errors
@@ -428,71 +210,5 @@ pub fn entry(global: &Global, id: &Id) -> Result<Entry> {
             status: if at_work()? { Status::Creating } else { Status::Stopped },
             ..Entry::default()
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn intent() -> Intent {
-        Intent {
-            boot: "b".to_owned(),
-            creator: Identity { pid: 1, start: 2 },
-            oci_version: "1.3.0".to_owned(),
-            bundle: "/b".into(),
-            rootfs: "/b/rootfs".into(),
-            created: "2026-01-01T00:00:00Z".to_owned(),
-            annotations: BTreeMap::new(),
-            owner: 0,
-            beneath: None,
-            place: Place::none(),
-            program: true,
-            own_pid_namespace: true,
-            poststart: Vec::new(),
-            poststop: Vec::new(),
-        }
-    }
-
-    fn text() -> String {
-        let lines = [
-            Line::Intent(Box::new(intent())),
-            Line::Created(Created { process: Identity { pid: 7, start: 8 }, steps: Vec::new() }),
-            Line::Started,
-        ];
-        lines
-            .iter()
-            .map(|line| serde_json::to_string(line).expect("a line"))
-            .map(|j| format!("{:08x} {j}\n", crc32fast::hash(j.as_bytes())))
-            .collect()
-    }
-
-    #[test]
-    fn a_record_is_read_up_to_where_it_is_torn() {
-        let text = text();
-        let whole = parse(&text).expect("whole");
-        assert!(whole.started);
-        assert_eq!(whole.created.map(|c| c.process), Some(Identity { pid: 7, start: 8 }));
-        let ends: Vec<usize> = text.match_indices('\n').map(|(i, _)| i + 1).collect();
-        for cut in 0..text.len() {
-            let lines = ends.iter().filter(|end| **end <= cut).count();
-            let record = parse(&text[..cut]);
-            assert_eq!(record.is_some(), lines > 0, "cut at {cut}");
-            assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
-            assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_ends_the_record() {
-        let text = text();
-        let second = text.find('\n').expect("a line") + 1;
-        for at in second..text.len() - 1 {
-            let mut bytes = text.clone().into_bytes();
-            bytes[at] ^= 1;
-            let Ok(flipped) = String::from_utf8(bytes) else { continue };
-            let created = parse(&flipped).and_then(|r| r.created).map(|c| c.process);
-            assert!(matches!(created, None | Some(Identity { pid: 7, start: 8 })), "flipped at {at}");
-        }
     }
 }

@@ -31,6 +31,7 @@ mod support;
 mod sysctl;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -70,6 +71,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("sysctl", sysctl::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];

@@ -82,7 +82,7 @@ pub(super) const KNOBS: &[Knob] = &[
         Files(&[("memory.use_hierarchy", text::number)]), Fixed(1, V2_HIERARCHY)),
     // Memory before swap: the sum of both is never below memory.
     knob("/memory/limit", "memory", |r| memory(r, |m| set(m.limit())),
-        Files(&[("memory.limit_in_bytes", text::number)]), Files(&[("memory.max", text::or_max)])),
+        Files(&[("memory.limit_in_bytes", text::memory_within_swap)]), Files(&[("memory.max", text::or_max)])),
     knob("/memory/swap", "memory", swap,
         Files(&[("memory.memsw.limit_in_bytes", text::memory_and_swap)]), Files(&[("memory.swap.max", text::swap)])),
     knob("/memory/reservation", "memory", |r| memory(r, |m| set(m.reservation())),

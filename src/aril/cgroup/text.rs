@@ -139,6 +139,18 @@ pub(super) fn period(asked: &Asked, resources: &LinuxResources) -> Text {
     Text::Is(format!("{} {}", max(quota.unwrap_or(-1).into()), asked.value))
 }
 
+/// `memory.limit_in_bytes`, which may not be above `memory.memsw.limit_in_bytes`.
+pub(super) fn memory_within_swap(asked: &Asked, resources: &LinuxResources) -> Text {
+    let both = resources.memory().as_ref().and_then(|memory| memory.swap()).map_or(0, i128::from);
+    if both > 0 && (asked.value > both || asked.value == -1) {
+        return Text::Wrong(format!(
+            "memory ({}) cannot be more than memory and swap together ({both}): change that (--memory-swap) as well",
+            asked.value
+        ));
+    }
+    Text::Is(asked.value.to_string())
+}
+
 /// `memory.memsw.limit_in_bytes`. A kernel without swap accounting has no such file, and no limit.
 pub(super) fn memory_and_swap(asked: &Asked, _: &LinuxResources) -> Text {
     if asked.value == -1 { Text::IfThere("-1".to_owned()) } else { Text::Is(asked.value.to_string()) }

@@ -5,6 +5,7 @@ use super::{Id, Status};
 use crate::boot::talk::Label;
 use crate::cgroup::{Cgroup, Place};
 use crate::compile::hooks::Hook;
+use crate::config::spec::LinuxResources;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
@@ -37,6 +38,9 @@ pub struct Intent {
     pub beneath: Option<u64>,
     /// Its cgroup.
     pub place: Place,
+    /// What it is limited to, and its device rules; those of the last [`Line::Resources`].
+    #[serde(default)]
+    pub resources: LinuxResources,
     /// Whether there is a program to start.
     pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
@@ -111,6 +115,8 @@ pub enum Line {
     Created(Created),
     /// The user's program runs.
     Started,
+    /// `update` has changed what it is limited to: all of it, as it is now.
+    Resources(Box<LinuxResources>),
 }
 
 /// What a record says.
@@ -149,6 +155,7 @@ impl Record {
                 (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
                 (Ok(Line::Started), Some(record)) => record.started = true,
+                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = *resources,
                 _ => break,
             }
         }
@@ -252,6 +259,7 @@ mod tests {
             owner: 0,
             beneath: None,
             place: Place::none(),
+            resources: LinuxResources::default(),
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
@@ -282,6 +290,19 @@ mod tests {
             assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
             assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_last_resources_are_those_that_hold() {
+        let resources =
+            |shares: u64| -> LinuxResources { serde_json::from_value(serde_json::json!({"cpu": {"shares": shares}})).expect("resources") };
+        let line = |shares| {
+            let json = serde_json::to_string(&Line::Resources(Box::new(resources(shares)))).expect("a line");
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        };
+        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).expect("whole");
+        assert!(record.started);
+        assert_eq!(record.intent.resources, resources(6));
     }
 
     #[test]

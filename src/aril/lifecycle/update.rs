@@ -1,7 +1,8 @@
 //! `update`: other limits for a container that exists.
 
+use super::record::{Line, Record};
 use super::status::{Refused, Verb, allow};
-use super::store::{Line, Record, Store};
+use super::store::Store;
 use super::{Global, Id, Status};
 use crate::cgroup::{Before, Cgroup, Change, Devices, Limits};
 use crate::config::{Invalid, Pointer};

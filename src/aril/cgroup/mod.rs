@@ -11,6 +11,7 @@ mod change;
 mod create;
 pub mod devices;
 mod dir;
+mod freeze;
 mod knobs;
 mod limits;
 mod mounts;
@@ -25,6 +26,7 @@ mod native;
 
 pub use change::{Change, remembered};
 pub use devices::Devices;
+pub use freeze::Frozen;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
 pub use undo::Before;

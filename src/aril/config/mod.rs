@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod load;
+mod names;
 mod pids;
 mod required;
 mod top;

@@ -2,8 +2,7 @@
 
 use super::devices;
 use crate::config::spec::{Linux, LinuxResources};
-use crate::config::{Invalid, unlimited_pids};
-use serde::de::DeserializeOwned;
+use crate::config::{self, Invalid, unlimited_pids};
 use serde_json::{Map, Value};
 
 /// A change of a container's resources.
@@ -13,6 +12,8 @@ pub struct Change {
     pub asked: LinuxResources,
     /// What holds then.
     pub whole: LinuxResources,
+    /// The same as JSON, to be remembered.
+    pub remembered: Value,
 }
 
 /// The lists whose entries are known by these keys: one that is named takes the place of its like, and the others stay.
@@ -30,24 +31,25 @@ const LISTS: [(&str, &[&str]); 7] = [
 const ZEROS: [&str; 4] = ["/cpu/burst", "/cpu/idle", "/memory/swappiness", "/pids/limit"];
 
 impl Change {
-    /// The change by `update`, which is `LinuxResources` as JSON. As in a configuration, a field that is absent, null, empty or, where that is no
-    /// value, 0 changes nothing; a list of devices, page sizes or interfaces changes those that are in it, and the list of device rules is a whole
-    /// one. `version` is the container's `ociVersion`, and `v2` says that its memory is limited by cgroup v2.
+    /// The change by `update` of resources that were remembered, `now`. Both are `LinuxResources` as JSON. As in a configuration, a field that is
+    /// absent, null, empty or, where that is no value, 0 changes nothing; a list of devices, page sizes or interfaces changes those that are in
+    /// it, and the list of device rules is a whole one. `version` is the container's `ociVersion`, and `v2` says that its memory is limited by
+    /// cgroup v2.
     ///
     /// # Errors
     /// The field whose value is of a wrong type.
-    pub fn of(now: &LinuxResources, update: &Value, version: &str, v2: bool) -> Result<Change, Invalid> {
-        let typed_update: LinuxResources = typed(update)?;
+    pub fn of(now: &Value, update: &Value, version: &str, v2: bool) -> Result<Change, Invalid> {
+        let pids = *config::resources(update)?.pids();
         let mut update = update.clone();
         prune(&mut update, "");
-        if typed_update.pids().is_some_and(|pids| unlimited_pids(pids, update.get("pids"), version)) {
+        if pids.is_some_and(|pids| unlimited_pids(pids, update.get("pids"), version)) {
             update["pids"] = Value::Null;
         }
         prune(&mut update, "");
         complete(&mut update, now, v2);
-        let mut whole = serde_json::to_value(now).unwrap_or_default();
+        let mut whole = if now.is_object() { now.clone() } else { Value::Object(Map::new()) };
         merge(&mut whole, &update, "");
-        Ok(Change { asked: typed(&update)?, whole: typed(&whole)? })
+        Ok(Change { asked: config::resources(&update)?, whole: config::resources(&whole)?, remembered: whole })
     }
 }
 
@@ -55,16 +57,12 @@ impl Change {
 ///
 /// # Errors
 /// A node whose numbers cannot be.
-pub fn remembered(linux: Option<&Linux>) -> Result<LinuxResources, Invalid> {
+pub fn remembered(linux: Option<&Linux>) -> Result<Value, Invalid> {
     let mut resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     if resources.devices().as_ref().is_none_or(Vec::is_empty) {
         resources.set_devices(Some(devices::rules_of_nodes(linux)?));
     }
-    Ok(resources)
-}
-
-fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(value).map_err(|error| crate::config::invalid(&error))
+    Ok(serde_json::to_value(resources).unwrap_or_default())
 }
 
 /// Takes away what asks for nothing.
@@ -85,25 +83,23 @@ fn prune(value: &mut Value, at: &str) {
 }
 
 /// What follows from a change and is not said by it.
-fn complete(update: &mut Value, now: &LinuxResources, v2: bool) {
+fn complete(update: &mut Value, now: &Value, v2: bool) {
     // The kernel forgets the weight of a cgroup that becomes idle.
-    let shares = now.cpu().as_ref().and_then(|cpu| cpu.shares());
-    if let (Some(cpu), Some(shares)) = (update.get_mut("cpu").and_then(Value::as_object_mut), shares)
+    if let (Some(cpu), Some(shares)) = (update.get_mut("cpu").and_then(Value::as_object_mut), now.pointer("/cpu/shares"))
         && cpu.get("idle").and_then(Value::as_i64) == Some(0)
     {
-        cpu.entry("shares").or_insert_with(|| shares.into());
+        cpu.entry("shares").or_insert_with(|| shares.clone());
     }
     let Some(memory) = update.get_mut("memory").and_then(Value::as_object_mut) else { return };
     let Some(limit) = memory.get("limit").and_then(Value::as_i64) else { return };
-    let before = now.memory().as_ref().map(|memory| (memory.limit().unwrap_or(0), memory.swap().unwrap_or(0)));
-    match before {
-        _ if memory.contains_key("swap") => {}
-        _ if limit == -1 => drop(memory.insert("swap".to_owned(), (-1).into())),
+    let before = |key| now.pointer(key).and_then(Value::as_i64).unwrap_or(0);
+    let (old, both) = (before("/memory/limit"), before("/memory/swap"));
+    if memory.contains_key("swap") {
+    } else if limit == -1 {
+        memory.insert("swap".to_owned(), (-1).into());
+    } else if v2 && old > 0 && both >= old {
         // cgroup v2 has a limit of swap alone, which stays: memory and swap together grow or shrink with memory.
-        Some((old, both)) if v2 && old > 0 && both >= old => {
-            drop(memory.insert("swap".to_owned(), limit.saturating_add(both - old).into()))
-        }
-        _ => {}
+        memory.insert("swap".to_owned(), limit.saturating_add(both - old).into());
     }
 }
 
@@ -143,9 +139,9 @@ mod tests {
     use serde_json::json;
 
     fn change_of(now: &Value, update: &Value, v2: bool) -> (Value, Value) {
-        let now = serde_json::from_value(now.clone()).expect("resources");
-        let change = Change::of(&now, update, "1.3.0", v2).expect("a change");
-        (serde_json::to_value(change.asked).expect("JSON"), serde_json::to_value(change.whole).expect("JSON"))
+        let change = Change::of(now, update, "1.3.0", v2).expect("a change");
+        assert_eq!(config::resources(&change.remembered), Ok(change.whole));
+        (serde_json::to_value(change.asked).expect("JSON"), change.remembered)
     }
 
     fn whole(now: &Value, update: &Value) -> Value {
@@ -181,7 +177,7 @@ mod tests {
 
     #[test]
     fn pids_of_zero_are_no_limit_to_those_who_had_no_other_word_for_it() {
-        let now = serde_json::from_value(json!({"pids": {"limit": 5}})).expect("resources");
+        let now = json!({"pids": {"limit": 5}});
         let change = Change::of(&now, &json!({"pids": {"limit": 0}}), "1.0.2-dev", true).expect("a change");
         assert_eq!(change.asked.pids().map(|pids| pids.limit()), None);
         assert_eq!(change.whole.pids().map(|pids| pids.limit()), Some(5));
@@ -220,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_named() {
-        let error = Change::of(&LinuxResources::default(), &json!({"memory": {"limit": "much"}}), "1.3.0", true).expect_err("no number");
+        let error = Change::of(&json!({}), &json!({"memory": {"limit": "much"}}), "1.3.0", true).expect_err("no number");
         assert_eq!(error.at, Pointer::to("/memory/limit"));
     }
 }

@@ -55,6 +55,8 @@ struct Cli {
 /// The commands: name, module, type.
 macro_rules! commands {
     ($($name:literal $module:ident $command:ident,)*) => {
+        // There is one.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug, Subcommand)]
         enum Command {
             $($command($module::$command),)*

@@ -4,8 +4,9 @@ use super::capabilities::without_unknown_capabilities;
 use super::names::with_names;
 use super::pids::without_unlimited_pids;
 use super::required::Required;
+use super::spec::{LinuxResources, Spec};
 use super::user::with_user;
-use super::{Invalid, Pointer, spec::Spec};
+use super::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use serde::de::DeserializeOwned;
@@ -92,9 +93,21 @@ fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> 
     Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(invalid(error).into()) }
 }
 
+/// `LinuxResources` that are JSON already.
+///
+/// # Errors
+/// A value of a wrong type, by its pointer from there.
+pub fn resources(json: &serde_json::Value) -> std::result::Result<LinuxResources, Invalid> {
+    // By way of text, for which there is the code: to read them from the value itself takes a quarter of a megabyte more.
+    typed(&json.to_string()).map_err(|error| {
+        let Invalid { at, why } = invalid(&error);
+        let why = why.split(" at line ").next().unwrap_or_default().to_owned();
+        Invalid { at, why }
+    })
+}
+
 /// What serde says of a value, with its pointer.
-#[must_use]
-pub fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
+fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
     let mut at = Pointer::default();
     for segment in error.path() {
         use serde_path_to_error::Segment;

@@ -8,7 +8,7 @@ mod required;
 mod top;
 mod user;
 
-pub use load::{Loaded, SIZE_MAX, invalid, load, parse};
+pub use load::{Loaded, SIZE_MAX, load, parse, resources};
 pub use oci_spec::runtime as spec;
 pub use pids::unlimited_pids;
 pub use top::check_top;

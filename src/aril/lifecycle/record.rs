@@ -5,11 +5,11 @@ use super::{Id, Status};
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
-use crate::config::spec::LinuxResources;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -38,9 +38,9 @@ pub struct Intent {
     pub beneath: Option<u64>,
     /// Its cgroup.
     pub place: Place,
-    /// What it is limited to, and its device rules; those of the last [`Line::Resources`].
+    /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
     #[serde(default)]
-    pub resources: LinuxResources,
+    pub resources: Value,
     /// Whether there is a program to start.
     pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
@@ -127,7 +127,7 @@ pub enum Line {
     /// The user's program runs.
     Started,
     /// `update` has changed what it is limited to: all of it, as it is now.
-    Resources(Box<LinuxResources>),
+    Resources(Value),
 }
 
 /// What a record says.
@@ -169,7 +169,7 @@ impl Record {
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
                 (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
-                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = *resources,
+                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = resources,
                 _ => break,
             }
         }
@@ -281,7 +281,7 @@ mod tests {
             owner: 0,
             beneath: None,
             place: Place::none(),
-            resources: LinuxResources::default(),
+            resources: Value::Null,
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
@@ -316,10 +316,9 @@ mod tests {
 
     #[test]
     fn the_last_resources_are_those_that_hold() {
-        let resources =
-            |shares: u64| -> LinuxResources { serde_json::from_value(serde_json::json!({"cpu": {"shares": shares}})).expect("resources") };
+        let resources = |shares: u64| serde_json::json!({"cpu": {"shares": shares}});
         let line = |shares| {
-            let json = serde_json::to_string(&Line::Resources(Box::new(resources(shares)))).expect("a line");
+            let json = serde_json::to_string(&Line::Resources(resources(shares))).expect("a line");
             format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
         };
         let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).expect("whole");

@@ -5,7 +5,7 @@ use super::status::{Refused, Verb, allow};
 use super::store::Store;
 use super::{Global, Id, Status};
 use crate::cgroup::{Before, Cgroup, Change, Devices, Limits};
-use crate::config::{Invalid, Pointer};
+use crate::config::{self, Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::host::Host;
 use serde_json::Value;
@@ -35,12 +35,12 @@ struct Updating {
 impl Updating {
     /// Decides what is to be written, and writes nothing.
     fn of(record: &Record, resources: &Value) -> Result<Updating> {
-        let intent = &record.intent;
+        let (intent, empty) = (&record.intent, Value::Object(serde_json::Map::new()));
         let change = Change::of(&intent.resources, resources, &intent.oci_version, intent.place.memory_is_v2())?;
         let limits = Limits::change(&change, &intent.place, &Host::probe()?)?;
         let cgroup = Cgroup::open(&intent.place)?.unwrap_or_default();
-        let rules = intent.resources.devices().as_deref().unwrap_or_default();
-        let devices = Devices::of(rules, &Pointer::to("/linux/resources/devices"))?;
+        let held = config::resources(if intent.resources.is_null() { &empty } else { &intent.resources })?;
+        let devices = Devices::of(held.devices().as_deref().unwrap_or_default(), &Pointer::to("/linux/resources/devices"))?;
         Ok(Updating { change, limits, cgroup, devices })
     }
 
@@ -48,7 +48,7 @@ impl Updating {
     fn all(self, store: &Store) -> Result<()> {
         let before = self.cgroup.before(&self.limits, Some(self.devices.clone()))?;
         let made = self.cgroup.apply_limits(&self.limits).and_then(|()| self.cgroup.apply_devices(&self.limits));
-        let made = made.and_then(|()| store.append(&Line::Resources(Box::new(self.change.whole.clone()))));
+        let made = made.and_then(|()| store.append(&Line::Resources(self.change.remembered.clone())));
         made.map_err(|error| Before::failed(error, self.cgroup.restore(&before)))
     }
 }

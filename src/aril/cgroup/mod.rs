@@ -10,6 +10,7 @@
 mod create;
 pub mod devices;
 mod dir;
+pub mod join;
 mod knobs;
 mod limits;
 mod mounts;

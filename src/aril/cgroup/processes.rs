@@ -181,7 +181,7 @@ impl Cgroup {
     }
 
     /// The v1 controller where there is one, else cgroup v2.
-    fn freezer(&self) -> Option<&Member> {
+    pub(super) fn freezer(&self) -> Option<&Member> {
         self.member("freezer")
     }
 }

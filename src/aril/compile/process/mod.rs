@@ -31,15 +31,19 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let at = Pointer::to("/process");
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let sets = capability_sets(plan, subject);
-    let filter = subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?;
+    let filter = match subject.request.exec {
+        Some(joining) => joining.filter.cloned(),
+        None => subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?,
+    };
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 
     keyring(plan, subject)?;
-    labels::label(plan, subject)?;
+    if subject.request.exec.is_none() {
+        labels::label(plan, subject)?;
+    }
     personality(plan, subject)?;
-    plan.part(&Pointer::default(), "cannot let the process run on every CPU");
-    plan.push(Op::AllCpus {});
+    cpus(plan, subject);
     let late_limits = limits(plan, subject)?;
     if subject.request.program {
         program::home(plan, subject, &at)?;
@@ -56,6 +60,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     gate(plan, subject);
     if !subject.request.program {
         // Nobody opens this gate: `start` refuses.
+        plan.filter = filter;
         return Ok(());
     }
     hooks::before_exec(plan, subject)?;
@@ -74,7 +79,22 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("capabilities"), "cannot set the capabilities");
         push_sets(plan, sets, 0);
     }
+    plan.filter = filter;
     program::exec(plan, subject)
+}
+
+/// How the runtime was pinned is not the process's business: its cgroup is, and what was asked for.
+fn cpus(plan: &mut Plan, subject: &Subject<'_>) {
+    match subject.request.exec.and_then(|joining| joining.cpus) {
+        None => {
+            plan.part(&Pointer::default(), "cannot let the process run on every CPU");
+            plan.push(Op::AllCpus {});
+        }
+        Some(mask) => {
+            plan.part(&Pointer::to("/process/execCPUAffinity/final"), "cannot bind the process to its CPUs");
+            plan.push(Op::Cpus { mask });
+        }
+    }
 }
 
 /// The end of `create`; `run` goes on at once.

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod exec;
 mod fallback;
 mod foreign;
 mod hooks;
@@ -51,6 +52,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
     ("hooks", hooks::TESTS),

@@ -64,12 +64,8 @@ impl Cgroup {
         let text = sys::fs::read_text(Path::new(&format!("/proc/{pid}/cgroup")), 1 << 20)?;
         let own = Own::parse(&text);
         for member in self.members.iter_mut().filter(|member| member.hierarchy.version == Version::V2) {
-            let mounted = Mounted {
-                version: Version::V2,
-                controllers: Vec::new(),
-                mount: member.hierarchy.mount.clone(),
-                root: "/".to_owned(),
-            };
+            let mounted =
+                Mounted { version: Version::V2, controllers: Vec::new(), mount: member.hierarchy.mount.clone(), root: "/".to_owned() };
             let below = own.within(&mounted).and_then(|path| {
                 let rest = path.strip_prefix(member.hierarchy.path.trim_end_matches('/'))?;
                 rest.strip_prefix('/').map(str::to_owned)

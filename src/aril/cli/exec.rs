@@ -14,7 +14,9 @@ use std::path::PathBuf;
 /// It is as the container's own process, but for what is said here. Ends with the status of the process, or 128 + N if signal N ended it; with
 /// 255 if it could not be started.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  aril exec web ps\n  aril exec --tty --env TERM=$TERM web sh\n  aril exec --detach --process probe.json --pid-file /run/probe.pid web")]
+#[command(
+    after_help = "Examples:\n  aril exec web ps\n  aril exec --tty --env TERM=$TERM web sh\n  aril exec --detach --process probe.json --pid-file /run/probe.pid web"
+)]
 pub(super) struct Exec {
     /// File that describes the process, as `process` of a config.json does
     #[arg(short, long, value_name = "FILE", value_parser = path())]

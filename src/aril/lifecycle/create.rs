@@ -211,10 +211,9 @@ impl Descriptors {
         let count = sockets.saturating_add(preserve_fds);
         let missing = (3..).take(usize::try_from(count).unwrap_or(usize::MAX)).find(|number| !sys::fs::is_inherited(*number));
         match missing {
-            Some(number) => Err(Error::Other(format!(
-                "descriptor {number} is not open: --preserve-fds {}, LISTEN_FDS {sockets}",
-                preserve_fds
-            ))),
+            Some(number) => {
+                Err(Error::Other(format!("descriptor {number} is not open: --preserve-fds {}, LISTEN_FDS {sockets}", preserve_fds)))
+            }
             None => Ok(Descriptors { count, env }),
         }
     }

@@ -53,6 +53,7 @@ pub fn exec(global: &Global, execution: &Execution) -> Result<u8> {
 }
 
 fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
+    let descriptors = Descriptors::of(execution.preserve_fds)?;
     sys::fs::close_on_exec_from(3)?;
     let store = Store::open(global, &execution.id)?;
     let Target { needed, pid, first, cgroup } = Target::find(&store, execution)?;
@@ -61,8 +62,8 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let console = console(&loaded, execution)?;
     let process = loaded.spec.process().as_ref().ok_or_else(|| Error::Other("there is no process".to_owned()))?;
     let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
-    let descriptors = Descriptors::of(execution.preserve_fds)?;
-    let mut prepared = Prepared { execution, compact: &compact, loaded: &loaded, process, filter: filter.as_ref(), descriptors, host, first };
+    let mut prepared =
+        Prepared { execution, compact: &compact, loaded: &loaded, process, filter: filter.as_ref(), descriptors, host, first };
     let plan = prepared.plan(pid)?;
     for warning in loaded.warnings.iter().chain(&plan.warnings) {
         global.log.warn(warning);

@@ -20,8 +20,10 @@ mod lifecycle;
 mod masks;
 mod mounts;
 mod namespaces;
+mod pause;
 mod process;
 mod propagation;
+mod ps;
 mod required;
 mod rlimits;
 mod root;
@@ -61,8 +63,10 @@ const PARTS: &[(&str, &[Test])] = &[
     ("masks", masks::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),
+    ("ps", ps::TESTS),
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),

@@ -1,7 +1,7 @@
 //! Which cgroup a process that comes later joins: the container's own, one below it that was asked for, or that of the first process.
 
 use super::mounts::{Mounted, Own};
-use super::{Cgroup, Member, Version, if_there, keyed};
+use super::{Cgroup, Frozen, Member, Version, if_there};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -77,23 +77,6 @@ impl Cgroup {
         Ok(self)
     }
 
-    /// Whether a process that joined it would not run: it is frozen, or one above it is.
-    ///
-    /// # Errors
-    /// The call that failed.
-    pub fn holds_processes(&self) -> Result<bool> {
-        if self.is_frozen()? {
-            return Ok(true);
-        }
-        let Some(member) = self.freezer() else { return Ok(false) };
-        Ok(match member.hierarchy.version {
-            Version::V2 => keyed(&if_there(member.dir.read("cgroup.events"))?, "frozen") == Some(1),
-            Version::V1 => !matches!(if_there(member.dir.read("freezer.state"))?.trim(), "THAWED" | ""),
-        })
-    }
-}
-
-impl Cgroup {
     /// Waits until processes in it run again, or until one has ended.
     ///
     /// # Errors
@@ -111,7 +94,7 @@ impl Cgroup {
                 // What is read is what is not waited for any more.
                 if_there(member.dir.read_of(events, "cgroup.events"))?;
             }
-            if !self.holds_processes()? || files[0].any().unwrap_or(false) {
+            if self.frozen()? == Frozen::No || files[0].any().unwrap_or(false) {
                 return Ok(());
             }
             match poll(&mut files, timeout) {

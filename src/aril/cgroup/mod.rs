@@ -10,6 +10,7 @@
 mod create;
 pub mod devices;
 mod dir;
+mod freeze;
 pub mod join;
 mod knobs;
 mod limits;
@@ -23,6 +24,7 @@ mod text;
 mod native;
 
 pub use devices::Devices;
+pub use freeze::Frozen;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
 

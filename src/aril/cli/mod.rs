@@ -11,6 +11,9 @@ mod explain;
 mod flags;
 mod kill;
 mod list;
+mod pause;
+mod ps;
+mod resume;
 mod root;
 mod run;
 mod signal;
@@ -84,6 +87,9 @@ commands! {
     "delete" delete Delete,
     "run" run Run,
     "list" list List,
+    "pause" pause Pause,
+    "resume" resume Resume,
+    "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
 }

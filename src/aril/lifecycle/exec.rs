@@ -7,8 +7,8 @@ use super::store::Store;
 use super::{Global, Id, Refused, Status, home, terminal};
 use crate::boot::spawn::{Attend, Executor, serve, spawn};
 use crate::boot::talk::{Heard, Label, answer, hear};
-use crate::cgroup::Cgroup;
 use crate::cgroup::join::Below;
+use crate::cgroup::{Cgroup, Frozen};
 use crate::compile::exec::Joining;
 use crate::compile::namespaces::{self, MOUNT};
 use crate::compile::seccomp::Filter;
@@ -119,7 +119,8 @@ impl Target {
             let Some(first) = first else { return Err(refused(Status::Stopped)) };
             let (pid, cgroup) = (compact.process.pid, Cgroup::open(&compact.place)?);
             match &cgroup {
-                Some(paused) if paused.holds_processes()? => {
+                // Frozen by whomever, a process that is born there does not run.
+                Some(paused) if paused.frozen()? != Frozen::No => {
                     if !execution.ignore_paused {
                         return Err(refused(Status::Paused));
                     }

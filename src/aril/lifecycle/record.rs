@@ -3,7 +3,7 @@
 use super::list::{Entry, user_name};
 use super::{Id, Status};
 use crate::boot::talk::Label;
-use crate::cgroup::{Cgroup, Place};
+use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
@@ -180,21 +180,29 @@ impl Record {
     /// # Errors
     /// `/proc` or the cgroup cannot be read.
     pub fn status(&self, making: impl FnOnce() -> Result<bool>) -> Result<Status> {
+        self.look(making).map(|(status, _)| status)
+    }
+
+    /// The same, and whether its processes stand still: by what is done to a cgroup above theirs they do so in any status.
+    ///
+    /// # Errors
+    /// As of [`Record::status`].
+    pub fn look(&self, making: impl FnOnce() -> Result<bool>) -> Result<(Status, Frozen)> {
         let Some(created) = &self.created else {
-            return Ok(if making()? { Status::Creating } else { Status::Stopped });
+            return Ok((if making()? { Status::Creating } else { Status::Stopped }, Frozen::No));
         };
         if self.of_another_boot()? {
-            return Ok(Status::Stopped);
+            return Ok((Status::Stopped, Frozen::No));
         }
-        match created.process.alive()? {
-            None => Ok(Status::Stopped),
+        let Some(name) = created.process.alive()? else { return Ok((Status::Stopped, Frozen::No)) };
+        let frozen = self.intent.place.freezer()?.map_or(Ok(Frozen::No), |cgroup| cgroup.frozen())?;
+        let status = match frozen {
+            Frozen::Itself => Status::Paused,
             // A `start` that was killed has not recorded what it did; the executor's name says whether it still waits.
-            Some(name) if !self.started && name == "aril-init" => Ok(Status::Created),
-            Some(_) => {
-                let frozen = Cgroup::open(&self.intent.place)?.map_or(Ok(false), |cgroup| cgroup.is_frozen())?;
-                Ok(if frozen { Status::Paused } else { Status::Running })
-            }
-        }
+            _ if !self.started && name == "aril-init" => Status::Created,
+            _ => Status::Running,
+        };
+        Ok((status, frozen))
     }
 
     /// The state as `state` prints it, with this status.

@@ -5,6 +5,7 @@ use super::store::{Created, GATE, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
 use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::cgroup::Frozen;
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
@@ -19,8 +20,12 @@ pub fn start(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
     store.lock()?;
     let record = store.read()?;
-    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    let (status, frozen) = record.as_ref().map_or(Ok((Status::Stopped, Frozen::No)), |record| record.look(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
+    if frozen == Frozen::Above {
+        // Nobody would answer at the gate.
+        return Err(Error::Other(format!("cannot start container {id}: a cgroup above its own is frozen")));
+    }
     if record.as_ref().is_some_and(|record| !record.intent.program) {
         let why = format!("cannot start container {id}: its configuration has no process");
         return Err(Invalid::new(&Pointer::to("/process"), why).into());

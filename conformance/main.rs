@@ -14,6 +14,7 @@ mod errors;
 mod exec;
 mod fallback;
 mod foreign;
+mod hangs;
 mod hooks;
 mod hostname;
 mod lifecycle;
@@ -27,6 +28,7 @@ mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod scheduling;
 mod seccomp;
 mod security;
 mod state;
@@ -57,6 +59,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
+    ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),
@@ -70,6 +73,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),

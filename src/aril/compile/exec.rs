@@ -17,8 +17,6 @@ pub struct Joining<'a> {
     pub root: Option<&'a Path>,
     /// The seccomp filter that `create` compiled.
     pub filter: Option<&'a Filter>,
-    /// The CPUs to run on, as a bit mask, lowest first; otherwise all that the cgroup has.
-    pub cpus: Option<&'a [u8]>,
 }
 
 /// Compiles a process of a container that is there. Of the configuration it takes `process` and what `linux` says of processes.

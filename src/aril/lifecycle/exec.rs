@@ -5,12 +5,14 @@ use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid
 use super::status::{Verb, allow};
 use super::store::Store;
 use super::{Global, Id, Refused, Status, home, terminal};
+use crate::boot::scheduling;
 use crate::boot::spawn::{Attend, Executor, serve, spawn};
 use crate::boot::talk::{Heard, Label, answer, hear};
 use crate::cgroup::join::Below;
 use crate::cgroup::{Cgroup, Frozen};
 use crate::compile::exec::Joining;
 use crate::compile::namespaces::{self, MOUNT};
+use crate::compile::process::scheduling::affinity;
 use crate::compile::seccomp::Filter;
 use crate::compile::{Plan, Request};
 use crate::config::{Invalid, Loaded, Pointer, spec};
@@ -166,7 +168,7 @@ impl Prepared<'_> {
         let linux = self.loaded.spec.linux().as_ref().ok_or_else(|| Error::Other("there is no linux section".to_owned()))?;
         // Those that were made for the container are no others'.
         let made = namespaces::resolve(linux, 0)?.new;
-        let kinds = made | sys::process::other_namespaces(first, made)?;
+        let kinds = made | sys::namespace::other_namespaces(first, made)?;
         let root = PathBuf::from(format!("/proc/{first}/root"));
         let request = Request {
             spec: &self.loaded.spec,
@@ -182,7 +184,7 @@ impl Prepared<'_> {
             no_new_keyring: self.compact.no_new_keyring,
             preserve_fds: self.descriptors.count,
             env: &self.descriptors.env,
-            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter, cpus: None }),
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter }),
         };
         Ok(crate::compile::exec::compile(request)?)
     }
@@ -195,6 +197,12 @@ impl Prepared<'_> {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, &self.host))
             })
         };
+        // Where it is before it is in the cgroup, this process is.
+        let initial = affinity(self.process, &Pointer::to("/process"))?.initial;
+        if !initial.is_empty() {
+            let at = Pointer::to("/process/execCPUAffinity/initial");
+            sys::sched::set_affinity(&initial).doing_at(&at, || "cannot go to the CPUs".to_owned())?;
+        }
         let asked = &self.execution.cgroups;
         let own = cgroup.map(|cgroup| cgroup.below(asked)).transpose()?;
         match into(own.as_ref()) {
@@ -218,9 +226,11 @@ impl Attend for Serving<'_> {
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;
-        let done = |()| Vec::new();
+        let (done, at) = (|()| Vec::new(), Pointer::to("/process"));
         match op {
             Op::Ask { what: Ask::Rlimits } => limits(executor.pid, self.process).map(done),
+            Op::Ask { what: Ask::Scheduler } => scheduling::set_scheduler(executor.pid, self.process, &at).map(done),
+            Op::Ask { what: Ask::IoPriority } => scheduling::set_io_priority(executor.pid, self.process, &at).map(done),
             Op::Home { uid } => Ok(home::home(file, uid)),
             Op::Console { .. } => {
                 let master = file.ok_or_else(nobody)?;

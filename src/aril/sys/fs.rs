@@ -272,7 +272,7 @@ pub fn lock_shared(file: impl AsFd) -> Result<()> {
     flock(file, libc::LOCK_SH)
 }
 
-/// Gives a lock back.
+/// Gives up a lock.
 ///
 /// # Errors
 /// The errno of `flock(2)`.

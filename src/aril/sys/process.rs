@@ -437,38 +437,6 @@ pub fn owner_of_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
     super::fs::owned(result.into(), "ioctl", "NS_GET_USERNS")
 }
 
-/// `CLONE_NEW*`, and the name of each kind in `/proc/PID/ns`.
-const NAMESPACES: [(u32, &str); 8] = [
-    (general::CLONE_NEWNS, "mnt"),
-    (general::CLONE_NEWPID, "pid"),
-    (general::CLONE_NEWIPC, "ipc"),
-    (general::CLONE_NEWUTS, "uts"),
-    (general::CLONE_NEWNET, "net"),
-    (general::CLONE_NEWCGROUP, "cgroup"),
-    (general::CLONE_NEWUSER, "user"),
-    (general::CLONE_NEWTIME, "time"),
-];
-
-/// Which kinds of namespace, of those but `known`, a process does not share with this one.
-///
-/// # Errors
-/// The errno of `stat(2)`: `ENOENT` where there is no such process.
-pub fn other_namespaces(pid: i32, known: u32) -> Result<u32> {
-    let identity = |path: String| match nix::sys::stat::stat(path.as_str()) {
-        Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
-        Err(Errno::ENOENT) => Ok(None), // a kernel without this kind
-        Err(errno) => Err(Error::new("stat", path, errno)),
-    };
-    let mut others = 0;
-    for (kind, file) in NAMESPACES.iter().filter(|(kind, _)| known & kind == 0) {
-        let own = identity(format!("/proc/self/ns/{file}"))?;
-        if own.is_some() && own != identity(format!("/proc/{pid}/ns/{file}"))? {
-            others |= kind;
-        }
-    }
-    Ok(others)
-}
-
 /// The kind of the namespace at a path, if this process is in it.
 ///
 /// # Errors
@@ -476,7 +444,7 @@ pub fn other_namespaces(pid: i32, known: u32) -> Result<u32> {
 pub fn own_namespace(path: &Path) -> Result<Option<u32>> {
     let namespace = super::fs::open(path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, 0)?;
     let kind = kind_of_namespace(&namespace)?;
-    let Some((_, file)) = NAMESPACES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
+    let Some((_, file)) = super::namespace::FILES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
     let own = super::fs::open(&Path::new("/proc/self/ns").join(file), nix::fcntl::OFlag::O_RDONLY, 0)?;
     let same = super::fs::fstat(&own)?.st_ino == super::fs::fstat(&namespace)?.st_ino;
     Ok(same.then_some(kind))

@@ -28,6 +28,7 @@ mod rlimits;
 mod root;
 mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod state;
 mod support;
@@ -71,6 +72,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("root", root::TESTS),
     ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
+    ("seccomp_notify", seccomp_notify::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),

@@ -13,6 +13,7 @@ mod devices;
 mod errors;
 mod fallback;
 mod foreign;
+mod hangs;
 mod hooks;
 mod hostname;
 mod lifecycle;
@@ -57,6 +58,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
+    ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),
@@ -119,6 +121,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     );
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
+    if let Some(unknown) = parts.iter().find(|name| **name != "fallback" && !PARTS.iter().any(|(part, _)| part == *name)) {
+        return Err(format!("PARTS: there is no part {unknown}"));
+    }
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
     let mut all: Vec<(String, Test)> =
         all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();

@@ -49,6 +49,16 @@ impl Detail {
         self.len += n;
     }
 
+    /// Adds what a hook says: its end stays, with room before it for a prefix.
+    pub(crate) fn roll(&mut self, bytes: &[u8]) {
+        const KEPT: usize = 900;
+        let bytes = &bytes[bytes.len().saturating_sub(KEPT)..];
+        let excess = (self.len + bytes.len()).saturating_sub(KEPT);
+        self.text.copy_within(excess..self.len, 0);
+        self.len -= excess;
+        self.push(bytes);
+    }
+
     /// Puts words before what is there.
     pub(crate) fn prefix(&mut self, bytes: &[u8]) {
         let old = Detail { text: self.text, len: self.len };

@@ -172,7 +172,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
     let store = Store::claim(global, &creation.id)?;
-    let record = Record { intent: intent(&prepared)?, created: None, started: false };
+    let record = Record { intent: intent(&prepared)?, created: None, starter: None, started: false };
     let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
@@ -221,13 +221,12 @@ impl Descriptors {
 
 fn intent(prepared: &Prepared) -> Result<Intent> {
     let spec = &prepared.loaded.spec;
-    let own = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
     let pid_namespace =
         |linux: &config::spec::Linux| compile::namespaces::resolve(linux, 0).is_ok_and(|n| n.makes(compile::namespaces::PID));
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     Ok(Intent {
         boot: sys::process::boot_id()?,
-        creator: Identity::of(own)?,
+        creator: Identity::own()?,
         oci_version: spec.version().clone(),
         bundle: prepared.bundle.clone(),
         rootfs: prepared.rootfs.clone(),

@@ -61,6 +61,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn own() -> Result<Identity> {
+        let pid = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
+        Ok(Identity::of(pid)?)
+    }
+
     /// Of a process that lives, or has not been reaped.
     ///
     /// # Errors
@@ -113,6 +122,8 @@ pub enum Line {
     Intent(Box<Intent>),
     /// The container is created.
     Created(Created),
+    /// A `start` with poststart hooks is at work, by this process.
+    Starting(Identity),
     /// The user's program runs.
     Started,
 }
@@ -124,6 +135,8 @@ pub struct Record {
     pub intent: Intent,
     /// Set when it was created.
     pub created: Option<Created>,
+    /// Who starts it, or started it, where it has poststart hooks.
+    pub starter: Option<Identity>,
     /// Whether it was started.
     pub started: bool,
 }
@@ -150,8 +163,9 @@ impl Record {
                 break;
             }
             match (serde_json::from_str(json), &mut record) {
-                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
+                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, starter: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
+                (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
                 _ => break,
             }

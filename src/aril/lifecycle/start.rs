@@ -1,7 +1,7 @@
 //! `start`: opens the gate, and learns what became of it.
 
 use super::status::{Verb, allow};
-use super::store::{Created, GATE, Line, Record, Store};
+use super::store::{Created, GATE, Identity, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
 use crate::boot::listener::hand_over;
@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 /// The container is not `created`; a step or a hook failed. The container is destroyed then, as the specification says.
 pub fn start(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
-    store.lock()?;
+    store.lock_for(Verb::Start)?;
     let record = store.read()?;
     let (status, frozen) = record.as_ref().map_or(Ok((Status::Stopped, Frozen::No)), |record| record.look(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
@@ -70,7 +70,7 @@ pub fn begin(
     steps: &[Label],
     unstarted: Unstarted,
 ) -> Result<()> {
-    let begun = go(id, record, talk, steps).and_then(|()| {
+    let begun = starting(store, record).and_then(|()| go(id, record, talk, steps)).and_then(|()| {
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
@@ -87,6 +87,11 @@ pub fn begin(
         return Err(error);
     }
     Ok(())
+}
+
+/// Where a poststart hook may hang: says who has the lock then.
+fn starting(store: &Store, record: &Record) -> Result<()> {
+    if record.intent.poststart.is_empty() { Ok(()) } else { store.append(&Line::Starting(Identity::own()?)) }
 }
 
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {

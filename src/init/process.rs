@@ -44,7 +44,6 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         Op::Capabilities { effective, permitted, inheritable } => capset(effective, permitted, inheritable),
         Op::Ambient { raise } => ambient(raise),
         Op::NoNewPrivileges {} => sys::prctl(prctl::PR_SET_NO_NEW_PRIVS, 1).map(drop),
-        Op::Seccomp { flags, filter } => seccomp(flags, filter),
         Op::Personality { persona } => call(Sysno::personality, [persona as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Find { candidates } => find(x, &candidates),
         Op::Exec { args, env } => exec(x, &args, &env),
@@ -135,11 +134,19 @@ struct Program {
     filter: *const u8,
 }
 
-fn seccomp(flags: u32, filter: &[u8]) -> Result<()> {
+/// Loads the filter. One that notifies somebody is handed to the host, which sees that it gets there; from the load on, what this process calls
+/// (`sendmsg`, `read`, `execve`, and `capset` and `prctl` where capabilities were lent) is subject to it.
+pub(crate) fn seccomp(talk: &Talk, step: u32, flags: u32, filter: &[u8]) -> Result<()> {
+    const NEW_LISTENER: u32 = 8;
     const SET_MODE_FILTER: usize = 1;
     let len = u16::try_from(filter.len() / 8).map_err(|_| failure(Sysno::seccomp, errno::EINVAL))?;
     let program = Program { len, filter: filter.as_ptr() };
-    call(Sysno::seccomp, [SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0]).map(drop)
+    let listener = call(Sysno::seccomp, [SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0])?;
+    if flags & NEW_LISTENER != 0 {
+        // Closed by execve(2).
+        talk.ask(About::Ask, step, sys::int(listener))?;
+    }
+    Ok(())
 }
 
 /// The working directory: resolved without magic links, so that no descriptor of the host can be meant (CVE-2024-21626), and made where it

@@ -215,7 +215,8 @@ ops! {
     53 Ambient { raise: u64 }
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
     54 NoNewPrivileges {}
-    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`.
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`. With `NEW_LISTENER` its descriptor goes to the host, which
+    /// answers when the agent has it.
     55 Seccomp { flags: u32, filter: &'a [u8] }
     /// `personality(2)`.
     56 Personality { persona: u32 }

@@ -270,6 +270,7 @@ fn attributes(set: u64, clear: u64) -> String {
 }
 
 fn seccomp_flags(flags: u32) -> String {
-    const NAMES: [(u32, &str); 4] = [(1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER")];
+    const NAMES: [(u32, &str); 6] =
+        [(1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (16, "TSYNC_ESRCH"), (32, "WAIT_KILLABLE_RECV")];
     NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| format!(", {name}")).collect()
 }

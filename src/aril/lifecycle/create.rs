@@ -223,6 +223,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
     let spec = &prepared.loaded.spec;
     let pid_namespace =
         |linux: &config::spec::Linux| compile::namespaces::resolve(linux, 0).is_ok_and(|n| n.makes(compile::namespaces::PID));
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     Ok(Intent {
         boot: sys::process::boot_id()?,
         creator: Identity::own()?,
@@ -233,6 +234,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
         beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
+        listener: seccomp.and_then(|seccomp| compile::seccomp::Listener::of(seccomp, &prepared.bundle)),
         place: prepared.place.clone(),
         program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),

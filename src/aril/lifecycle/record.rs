@@ -5,6 +5,7 @@ use super::{Id, Status};
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
+use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
@@ -36,6 +37,9 @@ pub struct Intent {
     /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
     #[serde(default)]
     pub beneath: Option<u64>,
+    /// Who is told of system calls, where the seccomp profile notifies somebody.
+    #[serde(default)]
+    pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
     /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
@@ -280,6 +284,7 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             beneath: None,
+            listener: None,
             place: Place::none(),
             resources: Value::Null,
             program: true,

@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod fs;
 pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod sched;
 pub mod socket;

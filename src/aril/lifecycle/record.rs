@@ -107,6 +107,8 @@ pub struct Created {
 pub enum Line {
     /// The first.
     Intent(Box<Intent>),
+    /// systemd has made the cgroup, and this is where.
+    Placed(Place),
     /// The container is created.
     Created(Created),
     /// The user's program runs.
@@ -148,6 +150,7 @@ impl Record {
             match (serde_json::from_str(json), &mut record) {
                 (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
+                (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
                 (Ok(Line::Started), Some(record)) => record.started = true,
                 _ => break,
             }
@@ -212,6 +215,7 @@ impl Record {
             created: intent.created.clone(),
             annotations: intent.annotations.clone(),
             owner: user_name(intent.owner),
+            systemd_scope: intent.place.unit.as_ref().map(|unit| unit.name.clone()),
             runtime: None,
         }
     }

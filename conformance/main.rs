@@ -13,17 +13,21 @@ mod devices;
 mod errors;
 mod fallback;
 mod foreign;
+mod hangs;
 mod hooks;
 mod hostname;
 mod lifecycle;
 mod masks;
 mod mounts;
 mod namespaces;
+mod pause;
 mod process;
 mod propagation;
+mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod scheduling;
 mod seccomp;
 mod security;
 mod state;
@@ -53,17 +57,21 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
+    ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),
+    ("ps", ps::TESTS),
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),

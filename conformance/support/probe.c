@@ -122,6 +122,17 @@ int main(int argc, char **argv) {
         syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0);
         return printf("policy %u nice %d priority %u flags %llu\n", attr.policy, attr.nice, attr.priority, attr.flags), 0;
     }
+    if (!strcmp(word, "sched-times")) {
+        struct { unsigned size, policy; unsigned long long flags; int nice; unsigned priority; unsigned long long runtime, deadline, period; } attr = {0};
+        syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0);
+        return printf("runtime %llu deadline %llu period %llu\n", attr.runtime, attr.deadline, attr.period), 0;
+    }
+    if (!strcmp(word, "mempolicy")) {
+        int mode = -1;
+        unsigned long nodes[16] = {0};
+        if (syscall(SYS_get_mempolicy, &mode, nodes, 8 * sizeof nodes, 0, 0) < 0) return say(-1);
+        return printf("mode %x nodes %lx\n", mode, nodes[0]), 0;
+    }
     if (!strcmp(word, "ioprio")) {
         long value = syscall(SYS_ioprio_get, 1, 0);
         return printf("class %ld level %ld\n", value >> 13, value & 0xff), 0;
@@ -164,6 +175,14 @@ int main(int argc, char **argv) {
         if (stat(argv[2], &st)) return say(-1);
         return printf("%c %u:%u %o %u:%u\n", S_ISCHR(st.st_mode) ? 'c' : S_ISBLK(st.st_mode) ? 'b' : S_ISFIFO(st.st_mode) ? 'p' : '-',
                       major(st.st_rdev), minor(st.st_rdev), st.st_mode & 07777, st.st_uid, st.st_gid), 0;
+    }
+    if (!strcmp(word, "signals")) { /* the number of each that comes */
+        sigset_t all;
+        sigfillset(&all);
+        sigprocmask(SIG_BLOCK, &all, 0);
+        setlinebuf(stdout);
+        puts("ready");
+        for (;;) printf("%d\n", sigwaitinfo(&all, 0));
     }
     if (!strcmp(word, "sigtest")) {
         /* Says which signal came. */

@@ -10,6 +10,7 @@
 mod create;
 pub mod devices;
 mod dir;
+mod freeze;
 mod knobs;
 mod limits;
 mod mounts;
@@ -24,6 +25,7 @@ mod unit;
 mod native;
 
 pub use devices::Devices;
+pub use freeze::Frozen;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
 pub use systemd::Unit;

@@ -10,6 +10,9 @@ mod explain;
 mod flags;
 mod kill;
 mod list;
+mod pause;
+mod ps;
+mod resume;
 mod root;
 mod run;
 mod signal;
@@ -82,6 +85,9 @@ commands! {
     "delete" delete Delete,
     "run" run Run,
     "list" list List,
+    "pause" pause Pause,
+    "resume" resume Resume,
+    "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
 }

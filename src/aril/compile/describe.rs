@@ -18,7 +18,7 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Dumpable { on } => (if *on { "on" } else { "off" }).to_owned(),
         Op::Domainname { name } | Op::Hostname { name } => format!("{:?}", String::from_utf8_lossy(name)),
         Op::Personality { persona } => (if *persona == 0 { "PER_LINUX" } else { "PER_LINUX32" }).to_owned(),
-        Op::Keyring { name } => quoted(name),
+        Op::Keyring { name, permissions } => format!("{}, permissions {permissions:#x}", quoted(name)),
         Op::Find { candidates } => list(candidates),
         Op::Listen { socket: it } | Op::Gate { listener: it } => slot(*it),
         Op::Created { keep: Slot::NONE } | Op::AllCpus {} | Op::Loopback {} => String::new(),
@@ -27,6 +27,7 @@ pub fn arguments(op: &Op<'_>) -> String {
             let timeout = if *timeout == 0 { String::new() } else { format!(", at most {timeout} s") };
             format!("{} with arguments {}, {}{timeout}", quoted(path), list(args), variables(env))
         }
+        Op::MemoryPolicy { mode, nodes } => format!("mode {mode:#x}, nodes {}", mask(nodes)),
         Op::CloseFrom { first } => format!("{first}"),
         Op::Exec { args, env } => format!("with arguments {}, {}", list(args), variables(env)),
         Op::Seccomp { flags, filter } => format!("{} instructions{}", filter.len() / 8, seccomp_flags(*flags)),
@@ -77,6 +78,7 @@ fn of_mounts(op: &Op<'_>) -> Option<String> {
         Op::Mask { root, path, directory, null } => format!("{} by {} or {}", within(root, path), slot(directory), slot(null)),
         Op::ReadOnly { root, path } => within(root, path),
         Op::Write { at, path, value } => format!("{} {:?}", within(at, path), String::from_utf8_lossy(value)),
+        Op::ReadBack { at, path, value } => format!("{} {:?}", within(at, path), String::from_utf8_lossy(value)),
         Op::Close { slot: it } => slot(it),
         _ => return None,
     })
@@ -170,6 +172,7 @@ pub fn object(op: &Op<'_>) -> Option<String> {
         | Op::Chdir { path, .. }
         | Op::Hook { path, .. }
         | Op::CopyUp { path, .. }
+        | Op::ReadBack { path, .. }
         | Op::Write { path, .. } => Some(quoted(path)),
         Op::NewFs { kind, .. } => Some(quoted(kind)),
         _ => None,
@@ -207,6 +210,13 @@ fn variables(env: &List<'_>) -> String {
 
 fn recursively(recursive: bool) -> String {
     (if recursive { "recursively" } else { "" }).to_owned()
+}
+
+/// A bit mask of many words as one number.
+fn mask(words: &[u8]) -> String {
+    let digits: String = words.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits.trim_start_matches('0');
+    format!("0x{}", if digits.is_empty() { "0" } else { digits })
 }
 
 fn limit(value: u64) -> String {

@@ -7,6 +7,7 @@ pub mod describe;
 pub mod devices;
 pub mod hooks;
 pub mod idmap;
+pub mod list;
 pub mod masks;
 pub mod mounts;
 pub mod namespaces;

@@ -156,7 +156,7 @@ fn the_smallest_plan_word_for_word() {
         [
             "PivotRoot source 0",
             "Chdir \"/work\" (a refusal is no fault yet)",
-            "Keyring \"_ses.box\"",
+            "Keyring \"_ses.box\", permissions 0x80000",
             "AllCpus",
             "Home of uid 7, by the root's /etc/passwd",
             "Umask 0022",

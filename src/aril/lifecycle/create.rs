@@ -4,7 +4,7 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps};
+use crate::boot::{hooks, idmaps, scheduling};
 use crate::cgroup::{Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
@@ -172,7 +172,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
     let store = Store::claim(global, &creation.id)?;
-    let record = Record { intent: intent(&prepared)?, created: None, started: false };
+    let record = Record { intent: intent(&prepared)?, created: None, starter: None, started: false };
     let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
@@ -221,12 +221,11 @@ impl Descriptors {
 
 fn intent(prepared: &Prepared) -> Result<Intent> {
     let spec = &prepared.loaded.spec;
-    let own = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
     let pid_namespace =
         |linux: &config::spec::Linux| compile::namespaces::resolve(linux, 0).is_ok_and(|n| n.makes(compile::namespaces::PID));
     Ok(Intent {
         boot: sys::process::boot_id()?,
-        creator: Identity::of(own)?,
+        creator: Identity::own()?,
         oci_version: spec.version().clone(),
         bundle: prepared.bundle.clone(),
         rootfs: prepared.rootfs.clone(),
@@ -317,6 +316,12 @@ impl Making<'_> {
         hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), &self.prepared.bundle)
     }
 
+    /// Sets a property of `process` from outside.
+    fn process(&self, executor: &Child, set: fn(i32, &config::spec::Process, &Pointer) -> Result<()>) -> Result<()> {
+        let process = self.prepared.loaded.spec.process();
+        process.as_ref().map_or(Ok(()), |process| set(executor.pid, process, &Pointer::to("/process")))
+    }
+
     /// The container is created: says so in the record, and to whoever wants to know the pid.
     fn commit(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
         let pid = executor.process.pid;
@@ -351,6 +356,8 @@ impl Attend for Making<'_> {
                 }
                 Ok(done(()))
             }
+            Op::Ask { what: Ask::Scheduler } => self.process(executor, scheduling::set_scheduler).map(done),
+            Op::Ask { what: Ask::IoPriority } => self.process(executor, scheduling::set_io_priority).map(done),
             Op::Hook { .. } => {
                 // In the container the pid is the one that is seen there (runtime-spec, "State").
                 let pid = sys::process::pid_inside(executor.pid)?;

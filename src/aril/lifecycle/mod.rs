@@ -8,6 +8,8 @@ pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod pause;
+pub mod ps;
 pub mod record;
 pub mod refusals;
 pub mod run;

@@ -3,7 +3,7 @@
 use super::list::{Entry, user_name};
 use super::{Id, Status};
 use crate::boot::talk::Label;
-use crate::cgroup::{Cgroup, Place};
+use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
@@ -57,6 +57,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn own() -> Result<Identity> {
+        let pid = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
+        Ok(Identity::of(pid)?)
+    }
+
     /// Of a process that lives, or has not been reaped.
     ///
     /// # Errors
@@ -111,6 +120,8 @@ pub enum Line {
     Placed(Place),
     /// The container is created.
     Created(Created),
+    /// A `start` with poststart hooks is at work, by this process.
+    Starting(Identity),
     /// The user's program runs.
     Started,
 }
@@ -122,6 +133,8 @@ pub struct Record {
     pub intent: Intent,
     /// Set when it was created.
     pub created: Option<Created>,
+    /// Who starts it, or started it, where it has poststart hooks.
+    pub starter: Option<Identity>,
     /// Whether it was started.
     pub started: bool,
 }
@@ -148,9 +161,10 @@ impl Record {
                 break;
             }
             match (serde_json::from_str(json), &mut record) {
-                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
+                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, starter: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
                 (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
+                (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
                 _ => break,
             }
@@ -183,21 +197,29 @@ impl Record {
     /// # Errors
     /// `/proc` or the cgroup cannot be read.
     pub fn status(&self, making: impl FnOnce() -> Result<bool>) -> Result<Status> {
+        self.look(making).map(|(status, _)| status)
+    }
+
+    /// The same, and whether its processes stand still: by what is done to a cgroup above theirs they do so in any status.
+    ///
+    /// # Errors
+    /// As of [`Record::status`].
+    pub fn look(&self, making: impl FnOnce() -> Result<bool>) -> Result<(Status, Frozen)> {
         let Some(created) = &self.created else {
-            return Ok(if making()? { Status::Creating } else { Status::Stopped });
+            return Ok((if making()? { Status::Creating } else { Status::Stopped }, Frozen::No));
         };
         if self.of_another_boot()? {
-            return Ok(Status::Stopped);
+            return Ok((Status::Stopped, Frozen::No));
         }
-        match created.process.alive()? {
-            None => Ok(Status::Stopped),
+        let Some(name) = created.process.alive()? else { return Ok((Status::Stopped, Frozen::No)) };
+        let frozen = self.intent.place.freezer()?.map_or(Ok(Frozen::No), |cgroup| cgroup.frozen())?;
+        let status = match frozen {
+            Frozen::Itself => Status::Paused,
             // A `start` that was killed has not recorded what it did; the executor's name says whether it still waits.
-            Some(name) if !self.started && name == "aril-init" => Ok(Status::Created),
-            Some(_) => {
-                let frozen = Cgroup::open(&self.intent.place)?.map_or(Ok(false), |cgroup| cgroup.is_frozen())?;
-                Ok(if frozen { Status::Paused } else { Status::Running })
-            }
-        }
+            _ if !self.started && name == "aril-init" => Status::Created,
+            _ => Status::Running,
+        };
+        Ok((status, frozen))
     }
 
     /// The state as `state` prints it, with this status.

@@ -1,10 +1,11 @@
 //! `start`: opens the gate, and learns what became of it.
 
 use super::status::{Verb, allow};
-use super::store::{Created, GATE, Line, Record, Store};
+use super::store::{Created, GATE, Identity, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
 use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::cgroup::Frozen;
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
@@ -17,10 +18,14 @@ use std::os::fd::OwnedFd;
 /// The container is not `created`; a step or a hook failed. The container is destroyed then, as the specification says.
 pub fn start(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
-    store.lock()?;
+    store.lock_for(Verb::Start)?;
     let record = store.read()?;
-    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    let (status, frozen) = record.as_ref().map_or(Ok((Status::Stopped, Frozen::No)), |record| record.look(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
+    if frozen == Frozen::Above {
+        // Nobody would answer at the gate.
+        return Err(Error::Other(format!("cannot start container {id}: a cgroup above its own is frozen")));
+    }
     if record.as_ref().is_some_and(|record| !record.intent.program) {
         let why = format!("cannot start container {id}: its configuration has no process");
         return Err(Invalid::new(&Pointer::to("/process"), why).into());
@@ -64,7 +69,7 @@ pub fn begin(
     steps: &[Label],
     unstarted: Unstarted,
 ) -> Result<()> {
-    let begun = go(id, record, talk, steps).and_then(|()| {
+    let begun = starting(store, record).and_then(|()| go(id, record, talk, steps)).and_then(|()| {
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
@@ -81,6 +86,11 @@ pub fn begin(
         return Err(error);
     }
     Ok(())
+}
+
+/// Where a poststart hook may hang: says who has the lock then.
+fn starting(store: &Store, record: &Record) -> Result<()> {
+    if record.intent.poststart.is_empty() { Ok(()) } else { store.append(&Line::Starting(Identity::own()?)) }
 }
 
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {

@@ -11,7 +11,7 @@
 
 use super::list::Entry;
 pub use super::record::{Created, Identity, Intent, Line, Record};
-use super::status::Refused;
+use super::status::{Refused, Verb, allow};
 use super::{Global, Id, Status, foreign};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
@@ -100,6 +100,29 @@ impl Store {
                 self.still_there().map(|()| true)
             }
         }
+    }
+
+    /// Waits for the lock, unless the container's status forbids the verb as it is: then it does not wait behind a hook that hangs.
+    ///
+    /// # Errors
+    /// As of [`Store::lock`]; the status forbids it.
+    pub fn lock_for(&self, verb: Verb) -> Result<()> {
+        if self.try_lock()? {
+            return Ok(());
+        }
+        match self.read()?.map(|record| record.status(|| Ok(true))).transpose()? {
+            None | Some(Status::Creating) => {}
+            Some(status) => allow(&self.id, status, verb)?,
+        }
+        self.lock()
+    }
+
+    /// Gives the lock up.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub fn unlock(&self) -> Result<()> {
+        Ok(sys::fs::unlock(&self.dir)?)
     }
 
     fn still_there(&self) -> Result<()> {

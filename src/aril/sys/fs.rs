@@ -256,6 +256,14 @@ pub fn try_lock(file: impl AsFd) -> Result<()> {
     flock(file, libc::LOCK_EX | libc::LOCK_NB)
 }
 
+/// Gives up a lock.
+///
+/// # Errors
+/// The errno of `flock(2)`.
+pub fn unlock(file: impl AsFd) -> Result<()> {
+    flock(file, libc::LOCK_UN)
+}
+
 fn flock(file: impl AsFd, operation: i32) -> Result<()> {
     loop {
         // SAFETY: a call on a descriptor that is open.

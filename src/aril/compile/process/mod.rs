@@ -2,8 +2,10 @@
 
 pub mod capabilities;
 pub mod labels;
+pub mod memory_policy;
 pub mod program;
 pub mod rlimits;
+pub mod scheduling;
 pub mod search;
 pub mod terminal;
 pub mod user;
@@ -19,6 +21,8 @@ use user::{Credentials, Userns};
 
 /// umask(2) of a container whose configuration names none.
 const UMASK: u32 = 0o022;
+/// By it the container's root finds the keyring by its name, as whoever joins it later has to (keyctl_setperm(3)).
+const KEY_USR_SEARCH: u32 = 0x0008_0000;
 /// `RLIMIT_NOFILE`
 const NOFILE: u32 = libc::RLIMIT_NOFILE;
 /// So many descriptors the executor itself needs until its last step.
@@ -38,8 +42,12 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     keyring(plan, subject)?;
     labels::label(plan, subject)?;
     personality(plan, subject)?;
+    memory_policy::set(plan, subject.linux.memory_policy().as_ref(), &Pointer::to("/linux/memoryPolicy"))?;
     plan.part(&Pointer::default(), "cannot let the process run on every CPU");
     plan.push(Op::AllCpus {});
+    // It is for exec; what is wrong in it is said all the same.
+    scheduling::affinity(process, &at)?;
+    scheduling::ask(plan, process, &at)?;
     let late_limits = limits(plan, subject)?;
     if subject.request.program {
         program::home(plan, subject, &at)?;
@@ -106,7 +114,7 @@ fn keyring(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
     let at = Pointer::default();
     let name = c_string(format!("_ses.{}", subject.request.id), &at)?;
     plan.part(&at, "cannot join a new session keyring (--no-new-keyring leaves the caller's)");
-    plan.push(Op::Keyring { name: &name });
+    plan.push(Op::Keyring { name: &name, permissions: KEY_USR_SEARCH });
     Ok(())
 }
 

@@ -30,7 +30,8 @@ pub trait Attend {
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>>;
 }
 
-/// Starts the executor in its cgroup, and sends it the plan.
+/// Starts the executor in its cgroup, and sends it the plan. `given` is what [`open::sources`] takes; descriptors from 3 on are the process's, so
+/// many as `preserve` says.
 ///
 /// # Errors
 /// What could not be opened, made or sent.
@@ -38,11 +39,11 @@ pub fn spawn(
     plan: &Plan,
     place: &Place,
     cgroup: Option<&Cgroup>,
-    gate: Option<&OwnedFd>,
+    given: Option<&OwnedFd>,
     preserve: u32,
     before_plan: &mut dyn FnMut(&Child) -> Result<()>,
 ) -> Result<Executor> {
-    let sources = open::sources(plan, place, gate)?;
+    let sources = open::sources(plan, place, given)?;
     let program = image::program()?;
     let (ours, theirs) = socket::pair()?;
     let number = CString::new(theirs.as_raw_fd().to_string()).unwrap_or_default();

@@ -11,6 +11,7 @@ mod create;
 pub mod devices;
 mod dir;
 mod freeze;
+pub mod join;
 mod knobs;
 mod limits;
 mod mounts;

@@ -5,6 +5,7 @@ use super::{Id, Status};
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
+use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
@@ -35,6 +36,9 @@ pub struct Intent {
     /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
     #[serde(default)]
     pub beneath: Option<u64>,
+    /// Who is told of system calls, where the seccomp profile notifies somebody.
+    #[serde(default)]
+    pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
     /// Whether there is a program to start.
@@ -277,6 +281,7 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             beneath: None,
+            listener: None,
             place: Place::none(),
             program: true,
             own_pid_namespace: true,

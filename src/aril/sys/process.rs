@@ -408,19 +408,9 @@ pub fn owner_of_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
 /// # Errors
 /// The errno of a call: it may be no namespace.
 pub fn own_namespace(path: &Path) -> Result<Option<u32>> {
-    const FILES: [(u32, &str); 8] = [
-        (general::CLONE_NEWNS, "mnt"),
-        (general::CLONE_NEWPID, "pid"),
-        (general::CLONE_NEWIPC, "ipc"),
-        (general::CLONE_NEWUTS, "uts"),
-        (general::CLONE_NEWNET, "net"),
-        (general::CLONE_NEWCGROUP, "cgroup"),
-        (general::CLONE_NEWUSER, "user"),
-        (general::CLONE_NEWTIME, "time"),
-    ];
     let namespace = super::fs::open(path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, 0)?;
     let kind = kind_of_namespace(&namespace)?;
-    let Some((_, file)) = FILES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
+    let Some((_, file)) = super::namespace::FILES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
     let own = super::fs::open(&Path::new("/proc/self/ns").join(file), nix::fcntl::OFlag::O_RDONLY, 0)?;
     let same = super::fs::fstat(&own)?.st_ino == super::fs::fstat(&namespace)?.st_ino;
     Ok(same.then_some(kind))

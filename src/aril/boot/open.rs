@@ -114,7 +114,7 @@ fn cgroup(place: &Place, hierarchy: usize) -> Result<PathBuf> {
 fn userns(by: &Userns) -> Result<OwnedFd> {
     match by {
         Userns::Existing(path) => namespace(path, crate::compile::namespaces::USER),
-        Userns::Maps { uids, gids } => Ok(sys::process::user_namespace(uids, gids)?),
+        Userns::Maps { uids, gids } => Ok(sys::idle::user_namespace(uids, gids)?),
     }
 }
 

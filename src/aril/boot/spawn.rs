@@ -56,8 +56,9 @@ pub fn spawn(
         Spawn { namespaces: plan.namespaces, cgroup: into, image: program.as_fd(), args: &[c"aril-init", &number], inherit: &inherit };
     let mut migrate = cgroup.is_some_and(Cgroup::needs_migration);
     let process = match sys::process::spawn(&how) {
-        // A kernel that does not know CLONE_INTO_CGROUP, or a supervisor that does not: if it was something else, the second answer says so.
-        Err(sys::Error { errno: Errno::EINVAL | Errno::E2BIG | Errno::EPERM, .. }) if into.is_some() => {
+        // A kernel that does not know CLONE_INTO_CGROUP, or a supervisor that does not; a cgroup that only systemd may put this user's processes
+        // into: if it was something else, the second answer says so.
+        Err(sys::Error { errno: Errno::EINVAL | Errno::E2BIG | Errno::EPERM | Errno::EACCES, .. }) if into.is_some() => {
             migrate = true;
             sys::process::spawn(&Spawn { cgroup: None, ..how })
         }

@@ -257,7 +257,11 @@ impl Making<'_> {
     /// The order is forced: the record before anything it speaks of, the cgroup before the process that is born in it.
     fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
-        let cgroup = Cgroup::create(&mut self.prepared.place)?;
+        let mut cgroup = Cgroup::create_with(&mut self.prepared.place, &self.prepared.limits)?;
+        if self.prepared.place.unit.is_some() {
+            self.record.intent.place = self.prepared.place.clone();
+            store.append(&Line::Placed(self.prepared.place.clone()))?;
+        }
         cgroup.apply_limits(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
         if cgroup.writes_devices() {
@@ -274,6 +278,7 @@ impl Making<'_> {
             spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
+        cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
         if let Err(error) = served {

@@ -28,6 +28,8 @@ struct Updating {
     change: Change,
     limits: Limits,
     cgroup: Cgroup,
+    /// The resources that hold, as JSON.
+    held: Value,
     /// The device rules that hold.
     devices: Devices,
 }
@@ -35,21 +37,30 @@ struct Updating {
 impl Updating {
     /// Decides what is to be written, and writes nothing.
     fn of(record: &Record, resources: &Value) -> Result<Updating> {
-        let (intent, empty) = (&record.intent, Value::Object(serde_json::Map::new()));
-        let change = Change::of(&intent.resources, resources, &intent.oci_version, intent.place.memory_is_v2())?;
+        let intent = &record.intent;
+        let held = if intent.resources.is_null() { Value::Object(serde_json::Map::new()) } else { intent.resources.clone() };
+        let change = Change::of(&held, resources, &intent.oci_version, intent.place.memory_is_v2())?;
         let limits = Limits::change(&change, &intent.place, &Host::probe()?)?;
         let cgroup = Cgroup::open(&intent.place)?.unwrap_or_default();
-        let held = config::resources(if intent.resources.is_null() { &empty } else { &intent.resources })?;
-        let devices = Devices::of(held.devices().as_deref().unwrap_or_default(), &Pointer::to("/linux/resources/devices"))?;
-        Ok(Updating { change, limits, cgroup, devices })
+        let rules = config::resources(&held)?;
+        let devices = Devices::of(rules.devices().as_deref().unwrap_or_default(), &Pointer::to("/linux/resources/devices"))?;
+        Ok(Updating { change, limits, cgroup, held, devices })
     }
 
-    /// Limits before device rules, since the latter can be put in place at once and fail as one; the record last, since it says what is.
+    /// Limits before device rules, since the latter can be put in place at once and fail as one. systemd comes last: what it was told cannot be
+    /// taken back without it.
     fn all(self, store: &Store) -> Result<()> {
-        let before = self.cgroup.before(&self.limits, Some(self.devices.clone()))?;
-        let made = self.cgroup.apply_limits(&self.limits).and_then(|()| self.cgroup.apply_devices(&self.limits));
+        let Updating { cgroup, limits, .. } = &self;
+        let before = cgroup.before(limits, Some(self.devices.clone()))?;
+        let made = cgroup.apply_limits(limits).and_then(|()| cgroup.apply_devices(limits));
         let made = made.and_then(|()| store.append(&Line::Resources(self.change.remembered.clone())));
-        made.map_err(|error| Before::failed(error, self.cgroup.restore(&before)))
+        let undo = |error, recorded| {
+            let restored = cgroup.restore(&before);
+            let restored = restored.and_then(|()| if recorded { store.append(&Line::Resources(self.held.clone())) } else { Ok(()) });
+            Before::failed(error, restored)
+        };
+        made.map_err(|error| undo(error, false))?;
+        cgroup.persist(limits).map_err(|error| undo(error, true))
     }
 }
 

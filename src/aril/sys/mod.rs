@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod fs;
+pub mod idle;
 pub mod mount;
 pub mod namespace;
 pub mod process;

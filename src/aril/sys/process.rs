@@ -124,40 +124,6 @@ pub fn spawn(how: &Spawn<'_>) -> Result<Child> {
     }
 }
 
-/// A new user namespace with these maps. It has no process: it lives as long as somebody has its descriptor.
-///
-/// # Errors
-/// The errno of `clone3(2)`, or of writing the maps.
-pub fn user_namespace(uids: &[u8], gids: &[u8]) -> Result<OwnedFd> {
-    let mut pidfd: RawFd = -1;
-    // SAFETY: all zeroes are a valid clone_args.
-    let mut args: general::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(general::CLONE_NEWUSER | general::CLONE_PIDFD);
-    args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    // SAFETY: as in `spawn`; the child does nothing but wait to be killed, with its parent at the latest.
-    let pid = match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }) {
-        Err(e) => return Err(Error::bare("clone3 CLONE_NEWUSER", e)),
-        Ok(0) => loop {
-            // SAFETY: numbers alone.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::pause();
-            }
-        },
-        Ok(pid) => pid,
-    };
-    // SAFETY: CLONE_PIDFD made the kernel store a new descriptor there.
-    let child = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let proc = Path::new("/proc").join(pid.to_string());
-    let namespace = super::fs::write_file(&proc.join("uid_map"), uids)
-        .and_then(|()| super::fs::write_file(&proc.join("gid_map"), gids))
-        .and_then(|()| super::fs::open(&proc.join("ns/user"), nix::fcntl::OFlag::O_RDONLY, 0));
-    pidfd_send_signal(&child, libc::SIGKILL)?;
-    wait(&child)?;
-    namespace
-}
-
 /// In the child: nothing but system calls.
 fn run_image(how: &Spawn<'_>, argv: &[*const libc::c_char]) -> ! {
     let envp = [std::ptr::null::<libc::c_char>()];

@@ -35,6 +35,7 @@ mod security;
 mod state;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod time_namespace;
 mod update;
@@ -81,6 +82,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
+    ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
     ("update", update::TESTS),

@@ -16,6 +16,7 @@ pub mod join;
 mod knobs;
 mod limits;
 mod mounts;
+pub mod owner;
 mod place;
 mod processes;
 mod remove;

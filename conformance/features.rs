@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = suite![
     namespaces_are_recognised: [Need::Runtime("aril")],
     capabilities_are_recognised: [Need::Runtime("aril")],
     seccomp_names_are_recognised: [Need::Runtime("aril")],
+    memory_policies_are_recognised: [Need::Runtime("aril")],
     what_containerd_and_docker_look_for,
     annotations_are_named_like_domains: [Need::Runtime("aril")],
     annotations_that_change_something_are_listed: [Need::Runtime("aril")],
@@ -194,6 +195,18 @@ fn seccomp_names_are_recognised(t: &Case) {
     filter("SCMP_ACT_ALLOW", rule, json!({"flags": seccomp["knownFlags"]}));
     for flag in names(&seccomp["supportedFlags"]) {
         assert!(names(&seccomp["knownFlags"]).contains(&flag), "{flag}");
+    }
+}
+
+fn memory_policies_are_recognised(t: &Case) {
+    let features = features(t);
+    let policy = &features["linux"]["memoryPolicy"];
+    for mode in names(&policy["modes"]) {
+        let nodes = if ["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode) { "" } else { "0" };
+        accepted(t, mode, |c| c["linux"]["memoryPolicy"] = json!({"mode": mode, "nodes": nodes}));
+    }
+    for flag in names(&policy["flags"]) {
+        accepted(t, flag, |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]}));
     }
 }
 

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod exec;
 mod fallback;
 mod features;
 mod flags;
@@ -31,12 +32,15 @@ mod rlimits;
 mod root;
 mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod state;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -57,6 +61,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
     ("flags", flags::TESTS),
@@ -77,11 +82,14 @@ const PARTS: &[(&str, &[Test])] = &[
     ("root", root::TESTS),
     ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
+    ("seccomp_notify", seccomp_notify::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
+    ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];
@@ -123,6 +131,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     );
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
+    if let Some(unknown) = parts.iter().find(|name| **name != "fallback" && !PARTS.iter().any(|(part, _)| part == *name)) {
+        return Err(format!("PARTS: there is no part {unknown}"));
+    }
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
     let mut all: Vec<(String, Test)> =
         all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();

@@ -11,8 +11,11 @@ pub const SECCOMP_FAIL_UNKNOWN_SYSCALL: &str = "run.oci.seccomp_fail_unknown_sys
 /// What runs the program instead of the kernel: a virtual machine, a WebAssembly engine. aril has none, and says so.
 pub const HANDLER: &str = "run.oci.handler";
 
+/// The beginning of properties of the container's unit, with `--systemd-cgroup`.
+pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
+
 /// All of them: `potentiallyUnsafeConfigAnnotations` of `aril features`.
-pub const KNOWN: &[&str] = &[HANDLER, KEEP_ORIGINAL_GROUPS, PIDFD_RECEIVER, SECCOMP_FAIL_UNKNOWN_SYSCALL];
+pub const KNOWN: &[&str] = &[SYSTEMD_PROPERTY, HANDLER, KEEP_ORIGINAL_GROUPS, PIDFD_RECEIVER, SECCOMP_FAIL_UNKNOWN_SYSCALL];
 
 /// The value of an annotation, if it is there.
 #[must_use]

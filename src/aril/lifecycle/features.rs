@@ -1,7 +1,7 @@
 //! `features`: what is implemented (runtime-spec, "Features Structure"), read from the tables that implement it. Nothing here depends on the machine.
 
 use crate::compile::mounts::options::Options;
-use crate::compile::process::capabilities;
+use crate::compile::process::{capabilities, memory_policy};
 use crate::compile::seccomp::names;
 use crate::compile::{hooks, namespaces};
 use crate::config::{SPEC_VERSION, SPEC_VERSION_MIN, annotations};
@@ -32,7 +32,7 @@ fn linux() -> Value {
     json!({
         "namespaces": namespaces::KINDS.map(|(_, name)| name),
         "capabilities": capabilities::TABLE.map(|(_, name)| name).as_slice(),
-        "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+        "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
         "seccomp": {
             "enabled": true,
             "actions": names::ACTIONS,
@@ -43,6 +43,7 @@ fn linux() -> Value {
         },
         "apparmor": { "enabled": true },
         "selinux": { "enabled": true },
+        "memoryPolicy": { "modes": memory_policy::MODES, "flags": memory_policy::FLAGS },
         "intelRdt": { "enabled": false, "schemata": false, "monitoring": false },
         "mountExtensions": { "idmap": { "enabled": true } },
         "netDevices": { "enabled": false },

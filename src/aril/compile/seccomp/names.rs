@@ -8,13 +8,14 @@ use crate::config::{Invalid, Pointer};
 use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall, ScmpVersion};
 
 /// The actions.
-pub const ACTIONS: [Action; 8] = [
+pub const ACTIONS: [Action; 9] = [
     Action::ScmpActAllow,
     Action::ScmpActErrno,
     Action::ScmpActKill,
     Action::ScmpActKillProcess,
     Action::ScmpActKillThread,
     Action::ScmpActLog,
+    Action::ScmpActNotify,
     Action::ScmpActTrace,
     Action::ScmpActTrap,
 ];

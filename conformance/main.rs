@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod exec;
 mod fallback;
 mod foreign;
 mod hangs;
@@ -36,8 +37,10 @@ mod security;
 mod state;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -58,6 +61,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
@@ -82,8 +86,10 @@ const PARTS: &[(&str, &[Test])] = &[
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
+    ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];

@@ -25,10 +25,11 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
             let set = call(Sysno::sched_setaffinity, [0, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0]).map(drop);
             tolerate(tolerate(set, errno::EPERM), errno::ENOSYS) // nothing is given away by fewer CPUs
         }
+        Op::Cpus { mask } => call(Sysno::sched_setaffinity, [0, mask.len(), mask.as_ptr() as usize, 0, 0, 0]).map(drop),
         Op::Loopback {} => loopback(),
         Op::Listen { socket } => call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop),
         Op::Umask { mask } => call(Sysno::umask, [mask as usize, 0, 0, 0, 0, 0]).map(drop),
-        Op::Chdir { path, early } => chdir(x, path, early),
+        Op::Chdir { path, early, make } => chdir(x, path, early, make),
         Op::Keyring { name, permissions } => tolerate(keyring(name, permissions), errno::ENOSYS), // a kernel without keys
         Op::MemoryPolicy { mode, nodes } => {
             // The kernel takes one bit less than it is told.
@@ -150,13 +151,13 @@ pub(crate) fn seccomp(talk: &Talk, step: u32, flags: u32, filter: &[u8]) -> Resu
 
 /// The working directory: resolved without magic links, so that no descriptor of the host can be meant (CVE-2024-21626), and made where it
 /// is missing.
-fn chdir(x: &mut Executor, path: &CStr, early: bool) -> Result<()> {
+fn chdir(x: &mut Executor, path: &CStr, early: bool, make: bool) -> Result<()> {
     if x.in_cwd && !early {
         return Ok(());
     }
     let flags = general::O_PATH | general::O_DIRECTORY;
     let mut dir = openat2(general::AT_FDCWD, path, flags, 0, general::RESOLVE_NO_MAGICLINKS);
-    if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (early, &dir) {
+    if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (make, &dir) {
         let root = openat2(general::AT_FDCWD, c"/", flags, 0, 0)?;
         dir = paths::target(root, path, Kind::Directory, false).map(|(dir, _)| dir);
         close(root);

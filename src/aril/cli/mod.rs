@@ -6,6 +6,7 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod exec;
 mod explain;
 mod flags;
 mod kill;
@@ -21,6 +22,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update;
 mod usage;
 
 use crate::error::Result;
@@ -54,6 +56,8 @@ struct Cli {
 /// The commands: name, module, type.
 macro_rules! commands {
     ($($name:literal $module:ident $command:ident,)*) => {
+        // There is one.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug, Subcommand)]
         enum Command {
             $($command($module::$command),)*
@@ -80,6 +84,7 @@ macro_rules! commands {
 commands! {
     "create" create Create,
     "start" start Start,
+    "exec" exec Exec,
     "state" state State,
     "kill" kill Kill,
     "delete" delete Delete,
@@ -90,6 +95,7 @@ commands! {
     "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
+    "update" update Update,
 }
 
 /// Does what a command line says: its log, and the exit status.

@@ -99,8 +99,9 @@ fn of_credentials(op: &Op<'_>) -> Option<String> {
             format!("in {}, owner {uid}{size}{bind}", slot(root))
         }
         Op::Rlimit { resource, soft, hard } => format!("{} {}, {}", rlimits::name(resource), limit(soft), limit(hard)),
+        Op::Cpus { mask: words } => mask(words),
         Op::Umask { mask } => format!("{mask:04o}"),
-        Op::Chdir { path, early } => quoted(path) + if early { " (a refusal is no fault yet)" } else { "" },
+        Op::Chdir { path, early, .. } => quoted(path) + if early { " (a refusal is no fault yet)" } else { "" },
         Op::BoundingSet { keep } => capability_names(keep),
         Op::Groups { ids } => {
             let ids: Vec<u32> = ids.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id)).collect();
@@ -162,6 +163,8 @@ pub fn source(source: &Source, place: &Place) -> String {
         Source::Null => "the null device".to_owned(),
         Source::Proc => "a procfs of the host's pid namespace".to_owned(),
         Source::Gate => "the socket on which start is heard".to_owned(),
+        Source::First => "the container's first process".to_owned(),
+        Source::Directory { path } => format!("the directory {}", path.display()),
     }
 }
 

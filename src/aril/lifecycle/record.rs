@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct Intent {
     pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
+    /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
+    #[serde(default)]
+    pub resources: Value,
     /// Whether there is a program to start.
     pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
@@ -120,12 +124,16 @@ pub struct Created {
 pub enum Line {
     /// The first.
     Intent(Box<Intent>),
+    /// systemd has made the cgroup, and this is where.
+    Placed(Place),
     /// The container is created.
     Created(Created),
     /// A `start` with poststart hooks is at work, by this process.
     Starting(Identity),
     /// The user's program runs.
     Started,
+    /// `update` has changed what it is limited to: all of it, as it is now.
+    Resources(Value),
 }
 
 /// What a record says.
@@ -165,8 +173,10 @@ impl Record {
             match (serde_json::from_str(json), &mut record) {
                 (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, starter: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
+                (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
                 (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
+                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = resources,
                 _ => break,
             }
         }
@@ -238,6 +248,7 @@ impl Record {
             created: intent.created.clone(),
             annotations: intent.annotations.clone(),
             owner: user_name(intent.owner),
+            systemd_scope: intent.place.unit.as_ref().map(|unit| unit.name.clone()),
             runtime: None,
         }
     }
@@ -279,6 +290,7 @@ mod tests {
             beneath: None,
             listener: None,
             place: Place::none(),
+            resources: Value::Null,
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
@@ -309,6 +321,18 @@ mod tests {
             assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
             assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_last_resources_are_those_that_hold() {
+        let resources = |shares: u64| serde_json::json!({"cpu": {"shares": shares}});
+        let line = |shares| {
+            let json = serde_json::to_string(&Line::Resources(resources(shares))).expect("a line");
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        };
+        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).expect("whole");
+        assert!(record.started);
+        assert_eq!(record.intent.resources, resources(6));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
 use super::create::{Made, Mode, make};
+use super::notify::Relay;
 use super::start::Unstarted;
 use super::{Global, Refused, Running, delete, start, terminal};
 use crate::error::{Doing, Error, Result};
+use crate::sys;
+use std::os::fd::OwnedFd;
 
 /// `run`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
 ///
@@ -16,9 +19,16 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     let Made { store, record, executor, steps, terminal: master, .. } = make(global, &running.creation, mode)?;
     // `begin` gives the word to go; it is the same that ends the set-up.
     let carrier = master.map(terminal::Carrier::new).transpose()?;
+    let relay = Relay::listen(&store)?;
     start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
-    let Some(signals) = signals else { return Ok(0) };
+    let Some(signals) = signals else {
+        store.unlock()?;
+        return relay.map_or(Ok(()), |relay| relay.wait(&executor.process.pidfd, Some(executor.process.pid))).map(|()| 0);
+    };
     drop(executor.talk);
+    if let Some(relay) = relay {
+        tell_later(relay, &executor.process.pidfd)?;
+    }
     // Others may do something to the container while it runs.
     store.unlock()?;
     let ended = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
@@ -32,4 +42,12 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
         (Ok(()), Ok(exit)) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
         (Ok(()), Err(error)) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
     }
+}
+
+/// Passes on that the container is ready while this process, which the service manager knows, waits for its end. A manager that cannot be reached any more
+/// has nobody to tell it to.
+fn tell_later(relay: Relay, process: &OwnedFd) -> Result<()> {
+    let process = process.try_clone().map_err(|error| sys::Error::bare("dup", sys::fs::errno(&error)))?;
+    std::thread::spawn(move || drop(relay.wait(&process, None)));
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod events;
 mod fallback;
 mod foreign;
 mod hooks;
@@ -53,6 +54,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("events", events::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
     ("hooks", hooks::TESTS),

@@ -17,7 +17,9 @@ mod mounts;
 mod place;
 mod processes;
 mod remove;
+pub mod stats;
 mod text;
+mod watch;
 
 #[cfg(test)]
 mod native;
@@ -26,6 +28,7 @@ pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
+pub use watch::{Change, Watch};
 
 use crate::error::{Doing, Result};
 use crate::sys;

@@ -2,16 +2,19 @@
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod explain;
 pub mod foreign;
 pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod network;
 pub mod pause;
 pub mod ps;
 pub mod record;
 pub mod refusals;
+pub mod resctrl;
 pub mod run;
 pub mod start;
 pub mod state_file;

@@ -12,8 +12,10 @@ mod console;
 mod devices;
 mod errors;
 mod events;
+mod exec;
 mod fallback;
 mod foreign;
+mod hangs;
 mod hooks;
 mod hostname;
 mod lifecycle;
@@ -27,13 +29,17 @@ mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod state;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -55,8 +61,10 @@ const PARTS: &[(&str, &[Test])] = &[
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
     ("events", events::TESTS),
+    ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
+    ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),
@@ -70,12 +78,16 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
+    ("seccomp_notify", seccomp_notify::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
+    ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];
@@ -117,6 +129,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     );
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
+    if let Some(unknown) = parts.iter().find(|name| **name != "fallback" && !PARTS.iter().any(|(part, _)| part == *name)) {
+        return Err(format!("PARTS: there is no part {unknown}"));
+    }
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
     let mut all: Vec<(String, Test)> =
         all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();

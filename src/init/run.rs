@@ -49,6 +49,16 @@ impl Detail {
         self.len += n;
     }
 
+    /// Adds what a hook says: its end stays, with room before it for a prefix.
+    pub(crate) fn roll(&mut self, bytes: &[u8]) {
+        const KEPT: usize = 900;
+        let bytes = &bytes[bytes.len().saturating_sub(KEPT)..];
+        let excess = (self.len + bytes.len()).saturating_sub(KEPT);
+        self.text.copy_within(excess..self.len, 0);
+        self.len -= excess;
+        self.push(bytes);
+    }
+
     /// Puts words before what is there.
     pub(crate) fn prefix(&mut self, bytes: &[u8]) {
         let old = Detail { text: self.text, len: self.len };
@@ -166,6 +176,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Mask { root, path, directory, null } => mounts::mask(x, root, path, directory, null),
         Op::ReadOnly { root, path } => mounts::read_only(x.get(root)?, path),
         Op::Write { at, path, value } => mounts::write(x.get(at)?, path, value),
+        Op::ReadBack { at, path, value } => mounts::read_back(x, at, path, value),
         Op::Close { slot } => x.set(slot, -1),
         Op::Console { root, rows, columns, uid, bind } => {
             console::console(x, talk, step, &console::Terminal { root, rows, columns, uid, bind })
@@ -174,6 +185,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Created { keep } => process::created(x, talk, step, keep),
         Op::Gate { listener } => process::gate(x.get(listener)?, talk),
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
+        Op::Seccomp { flags, filter } => process::seccomp(talk, step, flags, filter),
         Op::CloseFrom { first } => process::close_from(talk, step, first),
         other => process::one(x, other),
     }

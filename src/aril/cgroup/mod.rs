@@ -7,28 +7,37 @@
 //! On cgroup v2 it is one directory. On v1 there is one in every hierarchy that the machine has mounted below `/sys/fs/cgroup`, named ones and a
 //! cgroup2 among them, and a controller is used where it is.
 
+mod change;
 mod create;
 pub mod devices;
 mod dir;
 mod freeze;
+pub mod join;
 mod knobs;
 mod limits;
 mod mounts;
+pub mod owner;
 mod place;
 mod processes;
 mod remove;
 pub mod stats;
+mod systemd;
 mod text;
+mod undo;
+mod unit;
 mod watch;
 
 #[cfg(test)]
 mod native;
 
+pub use change::{Change, remembered};
 pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
-pub use watch::{Change, Watch};
+pub use systemd::Unit;
+pub use undo::Before;
+pub use watch::{Event, Watch};
 
 use crate::error::{Doing, Result};
 use crate::sys;
@@ -37,9 +46,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// A container's cgroup, open on every hierarchy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroup {
     members: Vec<Member>,
+    /// systemd's unit, where systemd made it.
+    unit: Option<Unit>,
+    /// What keeps it alive until the container's process is in it.
+    holder: Option<sys::idle::Idle>,
 }
 
 /// Its directory on one hierarchy.
@@ -74,6 +87,9 @@ impl Cgroup {
     /// The call that failed.
     pub fn open(place: &Place) -> Result<Option<Cgroup>> {
         let mut members = Vec::new();
+        if place.unit.as_ref().is_some_and(|unit| !unit.made) {
+            return Ok(None);
+        }
         for hierarchy in &place.hierarchies {
             let root = match Dir::mount(&hierarchy.mount) {
                 // The hierarchy itself has gone, and all its cgroups.
@@ -84,7 +100,7 @@ impl Cgroup {
                 members.push(Member { hierarchy: hierarchy.clone(), root, dir, fresh: false });
             }
         }
-        Ok(if members.is_empty() { None } else { Some(Cgroup { members }) })
+        Ok(if members.is_empty() { None } else { Some(Cgroup { members, unit: place.unit.clone(), holder: None }) })
     }
 
     /// The cgroup for CLONE_INTO_CGROUP: where cgroup v2 is all there is.
@@ -109,6 +125,9 @@ impl Cgroup {
     pub fn add(&self, pid: i32) -> Result<()> {
         for member in &self.members {
             let moved = member.dir.write("cgroup.procs", &pid.to_string());
+            if let (Err(sys::Error { errno: sys::Errno::EACCES | sys::Errno::EPERM, .. }), Some(unit)) = (&moved, &self.unit) {
+                return unit.attach(pid);
+            }
             moved.doing(|| format!("cannot move process {pid} into cgroup {:?}{}", member.dir.path(), member.why_not_joined()))?;
         }
         Ok(())

@@ -17,7 +17,7 @@ const TRIGGER: &str = "some 200000 2000000";
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
+pub enum Event {
     /// A process was killed, or all of them were stopped, for lack of memory.
     Oom,
     /// This file counts something new.
@@ -90,14 +90,15 @@ impl Watch<'_> {
     ///
     /// # Errors
     /// The call that failed; that the cgroup has gone is none.
-    pub fn changes(&mut self, all: bool, ready: impl Fn(usize) -> bool) -> Result<Vec<Change>> {
-        let mut changes = Vec::new();
+    pub fn events(&mut self, all: bool, ready: impl Fn(usize) -> bool) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
         let mut gone = Vec::new();
         for (index, source) in self.sources.iter_mut().enumerate() {
-            if !ready(index) && !(all && !matches!(source.kind, Kind::Pressure)) {
+            let counts = !matches!(source.kind, Kind::Pressure);
+            if !(ready(index) || (all && counts)) {
                 continue;
             }
-            match source.look(&mut changes) {
+            match source.look(&mut events) {
                 Err(error) if dir::gone(error.errno) || error.errno == Errno::EOPNOTSUPP => gone.push(index),
                 other => other.doing(|| format!("cannot read {}", source.file))?,
             }
@@ -108,7 +109,7 @@ impl Watch<'_> {
             index += 1;
             !gone.contains(&(index - 1))
         });
-        Ok(changes)
+        Ok(events)
     }
 }
 
@@ -143,30 +144,30 @@ impl<'a> Source<'a> {
         Ok(Some(Source { member, file, fd, kind: Kind::OomControl { event, before: counted, told: false } }))
     }
 
-    fn look(&mut self, changes: &mut Vec<Change>) -> sys::Result<()> {
+    fn look(&mut self, events: &mut Vec<Event>) -> sys::Result<()> {
         let text = self.member.dir.read_of(&self.fd, self.file)?;
         match &mut self.kind {
             Kind::Counters(before) => {
                 let now = super::stats::counters(&text);
                 let killed = now.get("oom_kill") > before.get("oom_kill");
                 if now != *before {
-                    changes.push(Change::Counters(self.file, now.clone()));
-                    changes.extend(killed.then_some(Change::Oom));
+                    events.push(Event::Counters(self.file, now.clone()));
+                    events.extend(killed.then_some(Event::Oom));
                     *before = now;
                 }
             }
-            Kind::Pressure => changes.extend(psi(&text).map(|psi| Change::Pressure(self.file, psi))),
+            Kind::Pressure => events.extend(psi(&text).map(|psi| Event::Pressure(self.file, psi))),
             Kind::OomControl { event, before, told } => {
                 // It is counted up as well when the cgroup goes; then there was nothing to read.
                 if event.read().is_ok() {
-                    changes.push(Change::Oom);
+                    events.push(Event::Oom);
                     *told = true;
                 }
                 let now = super::stats::counters(&text);
                 if now.get("oom_kill") > before.get("oom_kill") {
                     // For lack of memory on the whole machine, if it was not told before.
-                    changes.extend((!*told).then_some(Change::Oom));
-                    changes.push(Change::Counters(self.file, now.clone()));
+                    events.extend((!*told).then_some(Event::Oom));
+                    events.push(Event::Counters(self.file, now.clone()));
                     *told = false;
                 }
                 *before = now;

@@ -8,6 +8,7 @@ mod creation;
 mod delete;
 mod duration;
 mod events;
+mod exec;
 mod explain;
 mod flags;
 mod kill;
@@ -23,6 +24,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update;
 mod usage;
 
 use crate::error::Result;
@@ -56,6 +58,8 @@ struct Cli {
 /// The commands: name, module, type.
 macro_rules! commands {
     ($($name:literal $module:ident $command:ident,)*) => {
+        // There is one.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug, Subcommand)]
         enum Command {
             $($command($module::$command),)*
@@ -82,6 +86,7 @@ macro_rules! commands {
 commands! {
     "create" create Create,
     "start" start Start,
+    "exec" exec Exec,
     "state" state State,
     "kill" kill Kill,
     "delete" delete Delete,
@@ -93,6 +98,7 @@ commands! {
     "events" events Events,
     "spec" spec Spec,
     "explain" explain Explain,
+    "update" update Update,
 }
 
 /// Does what a command line says: its log, and the exit status.

@@ -10,8 +10,8 @@ use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// So long `delete --force` waits for a creator that lives, in milliseconds, before it ends it.
-const CREATOR_MS: u16 = 3000;
+/// So long `delete --force` waits for a `create` or `start` that is at work, in milliseconds, before it ends it.
+const HOLDER_MS: u16 = 3000;
 /// So long a killed process may take to end, in milliseconds: one in an uninterruptible sleep does not end at once.
 const DEATH_MS: u16 = 10_000;
 
@@ -34,17 +34,25 @@ pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
     destroy(global, &store, id, record.as_ref())
 }
 
-/// The lock; a creator that does not end is ended if that is asked for.
+/// The lock; with `force` whoever does not give it up is ended.
 fn lock(store: &Store, force: bool) -> Result<()> {
-    if !force || store.try_lock()? {
-        return if force { Ok(()) } else { store.lock() };
+    if !force {
+        return store.lock_for(Verb::Delete);
     }
-    if let Some(record) = store.read()?
-        && let Some(creator) = record.intent.creator.pidfd()?
-        && !ended(&creator, CREATOR_MS)?
-    {
-        let _ = sys::process::pidfd_send_signal(&creator, libc::SIGKILL);
-        ended(&creator, DEATH_MS)?;
+    if store.try_lock()? {
+        return Ok(());
+    }
+    if let Some(record) = store.read()? {
+        // A `start` whose hook in the container hangs ends with the container.
+        end_process(&record)?;
+        for holder in [Some(record.intent.creator), record.starter].into_iter().flatten() {
+            if let Some(pidfd) = holder.pidfd()?
+                && !ended(&pidfd, HOLDER_MS)?
+            {
+                let _ = sys::process::pidfd_send_signal(&pidfd, libc::SIGKILL);
+                ended(&pidfd, DEATH_MS)?;
+            }
+        }
     }
     store.lock()
 }
@@ -79,9 +87,7 @@ pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>)
 /// # Errors
 /// As of [`destroy`].
 pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
-        cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
-    }
+    record.intent.place.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
     unmount(&record.intent).doing(|| format!("cannot unmount the root of {id}"))?;
     clear(global, store, id, record)
 }

@@ -14,7 +14,7 @@ use super::status::{Verb, allow};
 use super::store::{Record, Store};
 use super::{Global, Id, Status};
 use crate::cgroup::stats::{Blkio, Cpu, Cpuset, Hugetlb, Memory, Pids, Stats};
-use crate::cgroup::{Cgroup, Change};
+use crate::cgroup::{Cgroup, Event};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,7 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 #[derive(Serialize)]
-struct Event<'a, T: Serialize> {
+struct Line<'a, T: Serialize> {
     #[serde(rename = "type")]
     kind: &'a str,
     id: &'a str,
@@ -71,16 +71,16 @@ impl Watched<'_> {
         Ok(self.line("stats", Some(data)))
     }
 
-    fn change(&self, change: Change) -> String {
-        match change {
-            Change::Oom => self.line("oom", None::<()>),
-            Change::Counters(file, counters) => self.line(file, Some(counters)),
-            Change::Pressure(file, psi) => self.line(file, Some(psi)),
+    fn event(&self, event: Event) -> String {
+        match event {
+            Event::Oom => self.line("oom", None::<()>),
+            Event::Counters(file, counters) => self.line(file, Some(counters)),
+            Event::Pressure(file, psi) => self.line(file, Some(psi)),
         }
     }
 
     fn line(&self, kind: &str, data: Option<impl Serialize>) -> String {
-        serde_json::to_string(&Event { kind, id: self.id.as_str(), data }).unwrap_or_default() + "\n"
+        serde_json::to_string(&Line { kind, id: self.id.as_str(), data }).unwrap_or_default() + "\n"
     }
 }
 
@@ -117,8 +117,8 @@ pub fn follow(global: &Global, id: &Id, interval: Duration, print: &mut dyn FnMu
         let ready: Vec<bool> = ready.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         let (ended, due) = (ready[0], Instant::now() >= next);
         // What ended it may have been counted a moment later than it was heard of.
-        for change in watch.changes(ended || due, |index| ready[index + 1])? {
-            print(&watched.change(change))?;
+        for event in watch.events(ended || due, |index| ready[index + 1])? {
+            print(&watched.event(event))?;
         }
         if ended {
             return Ok(());

@@ -1,8 +1,11 @@
 //! What can be done to a container: one file per verb.
 
+pub mod compact;
 pub mod create;
 pub mod delete;
 pub mod events;
+pub mod exec;
+pub mod exec_process;
 pub mod explain;
 pub mod foreign;
 pub mod home;
@@ -21,6 +24,7 @@ pub mod state_file;
 pub mod status;
 pub mod store;
 pub mod terminal;
+pub mod update;
 
 pub use id::Id;
 pub use status::{Refused, Status};

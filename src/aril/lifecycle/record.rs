@@ -5,10 +5,12 @@ use super::{Id, Status};
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
+use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -35,8 +37,14 @@ pub struct Intent {
     /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
     #[serde(default)]
     pub beneath: Option<u64>,
+    /// Who is told of system calls, where the seccomp profile notifies somebody.
+    #[serde(default)]
+    pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
+    /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
+    #[serde(default)]
+    pub resources: Value,
     /// Whether there is a program to start.
     pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
@@ -57,6 +65,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn own() -> Result<Identity> {
+        let pid = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
+        Ok(Identity::of(pid)?)
+    }
+
     /// Of a process that lives, or has not been reaped.
     ///
     /// # Errors
@@ -107,10 +124,16 @@ pub struct Created {
 pub enum Line {
     /// The first.
     Intent(Box<Intent>),
+    /// systemd has made the cgroup, and this is where.
+    Placed(Place),
     /// The container is created.
     Created(Created),
+    /// A `start` with poststart hooks is at work, by this process.
+    Starting(Identity),
     /// The user's program runs.
     Started,
+    /// `update` has changed what it is limited to: all of it, as it is now.
+    Resources(Value),
 }
 
 /// What a record says.
@@ -120,6 +143,8 @@ pub struct Record {
     pub intent: Intent,
     /// Set when it was created.
     pub created: Option<Created>,
+    /// Who starts it, or started it, where it has poststart hooks.
+    pub starter: Option<Identity>,
     /// Whether it was started.
     pub started: bool,
 }
@@ -146,9 +171,12 @@ impl Record {
                 break;
             }
             match (serde_json::from_str(json), &mut record) {
-                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
+                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, starter: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
+                (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
+                (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
+                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = resources,
                 _ => break,
             }
         }
@@ -220,6 +248,7 @@ impl Record {
             created: intent.created.clone(),
             annotations: intent.annotations.clone(),
             owner: user_name(intent.owner),
+            systemd_scope: intent.place.unit.as_ref().map(|unit| unit.name.clone()),
             runtime: None,
         }
     }
@@ -259,7 +288,9 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             beneath: None,
+            listener: None,
             place: Place::none(),
+            resources: Value::Null,
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
@@ -290,6 +321,18 @@ mod tests {
             assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
             assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_last_resources_are_those_that_hold() {
+        let resources = |shares: u64| serde_json::json!({"cpu": {"shares": shares}});
+        let line = |shares| {
+            let json = serde_json::to_string(&Line::Resources(resources(shares))).expect("a line");
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        };
+        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).expect("whole");
+        assert!(record.started);
+        assert_eq!(record.intent.resources, resources(6));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::create::{Made, Mode, make};
 use super::start::Unstarted;
-use super::{Global, Running, delete, start, terminal};
-use crate::error::{Doing, Result};
+use super::{Global, Refused, Running, delete, start, terminal};
+use crate::error::{Doing, Error, Result};
 
 /// `run`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
 ///
@@ -19,9 +19,17 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    match terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}")) {
-        Ok(exit) if running.keep => Ok(exit.status()),
-        Ok(exit) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
-        Err(error) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
+    // Others may do something to the container while it runs.
+    store.unlock()?;
+    let ended = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
+    if let (true, Ok(exit)) = (running.keep, &ended) {
+        return Ok(exit.status());
+    }
+    match (store.lock(), ended) {
+        // Somebody has deleted it.
+        (Err(Error::Refused(Refused::Missing { .. })), ended) => ended.map(|exit| exit.status()),
+        (Err(error), _) => Err(error),
+        (Ok(()), Ok(exit)) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
+        (Ok(()), Err(error)) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
     }
 }

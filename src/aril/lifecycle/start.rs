@@ -1,9 +1,10 @@
 //! `start`: opens the gate, and learns what became of it.
 
 use super::status::{Verb, allow};
-use super::store::{Created, GATE, Line, Record, Store};
+use super::store::{Created, GATE, Identity, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
+use crate::boot::listener::hand_over;
 use crate::boot::talk::{Heard, Label, answer, hear};
 use crate::cgroup::Frozen;
 use crate::config::{Invalid, Pointer};
@@ -18,7 +19,7 @@ use std::os::fd::OwnedFd;
 /// The container is not `created`; a step or a hook failed. The container is destroyed then, as the specification says.
 pub fn start(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
-    store.lock()?;
+    store.lock_for(Verb::Start)?;
     let record = store.read()?;
     let (status, frozen) = record.as_ref().map_or(Ok((Status::Stopped, Frozen::No)), |record| record.look(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
@@ -69,7 +70,7 @@ pub fn begin(
     steps: &[Label],
     unstarted: Unstarted,
 ) -> Result<()> {
-    let begun = go(id, record, talk, steps).and_then(|()| {
+    let begun = starting(store, record).and_then(|()| go(id, record, talk, steps)).and_then(|()| {
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
@@ -88,17 +89,31 @@ pub fn begin(
     Ok(())
 }
 
+/// Where a poststart hook may hang: says who has the lock then.
+fn starting(store: &Store, record: &Record) -> Result<()> {
+    if record.intent.poststart.is_empty() { Ok(()) } else { store.append(&Line::Starting(Identity::own()?)) }
+}
+
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
     answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
+    let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
     let mut leaving = false;
+    let mut listener = record.intent.listener.as_ref();
     loop {
         match hear(talk)? {
-            Heard::Silence if leaving => return Ok(()),
+            Heard::Silence if leaving && listener.is_none() => return Ok(()),
             Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
             Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
+            // The filter is loaded; the program is not run before its agent has it.
+            Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
+                if let Some(listener) = listener.take() {
+                    hand_over(listener, &record.intent.oci_version, pid, &record.hook_state(id, Status::Created, pid), &filter)?;
+                }
+                answer(talk, &[])?;
+            }
             // A hook that runs in the container wants the state.
-            Heard::Report(Report { about: About::Ask, .. }, _) => {
-                let pid = record.created.as_ref().map_or(Ok(0), |created| sys::process::pid_inside(created.process.pid))?;
+            Heard::Report(Report { about: About::Ask, .. }, None) => {
+                let pid = sys::process::pid_inside(pid)?;
                 answer(talk, record.hook_state(id, Status::Created, pid).as_bytes())?;
             }
             Heard::Fault(report, detail) => {

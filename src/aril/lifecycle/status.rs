@@ -48,6 +48,10 @@ pub enum Verb {
     Delete,
     /// `delete --force`
     ForceDelete,
+    /// `update`
+    Update,
+    /// `exec`
+    Exec,
 }
 
 /// Why a command is refused. The texts are matched by managers.
@@ -98,6 +102,10 @@ impl Refused {
             (Verb::Start, Status::Stopped) => format!("cannot start a container that has stopped: {id}"),
             (Verb::Start, _) => format!("cannot start container {id}: it is {status}"),
             (Verb::Kill, _) => format!("container not running: no such process: {id} is {status}"),
+            (Verb::Update, _) => format!("container not running: cannot update {id}, which is {status}"),
+            (Verb::Exec, Status::Stopped) => format!("cannot exec in a stopped container: {id}"),
+            (Verb::Exec, Status::Paused) => format!("cannot exec in a paused container (use --ignore-paused to override): {id}"),
+            (Verb::Exec, _) => format!("cannot exec in container {id}: it is {status}"),
             (Verb::Pause, Status::Paused) => format!("container not running: {id} is paused already"),
             (Verb::Pause | Verb::Watch, _) => format!("container not running: {id} is {status}"),
             (Verb::Resume, _) => format!("container not paused: {id} is {status}"),
@@ -113,12 +121,13 @@ impl Refused {
 pub fn allow(id: &Id, status: Status, verb: Verb) -> Result<(), Refused> {
     let allowed = match verb {
         Verb::Start => matches!(status, Status::Created),
-        Verb::Kill | Verb::Watch => matches!(status, Status::Created | Status::Running | Status::Paused),
+        Verb::Kill | Verb::Update | Verb::Watch => matches!(status, Status::Created | Status::Running | Status::Paused),
         // One that waits for `start` may be paused, and is then not started before it is resumed.
         Verb::Pause => matches!(status, Status::Created | Status::Running),
         Verb::Resume => matches!(status, Status::Paused),
         Verb::Delete => matches!(status, Status::Stopped),
         Verb::ForceDelete => true,
+        Verb::Exec => matches!(status, Status::Created | Status::Running),
     };
     if allowed { Ok(()) } else { Err(Refused::Status { id: id.clone(), status, verb }) }
 }

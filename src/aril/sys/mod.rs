@@ -5,8 +5,11 @@
 
 pub mod bpf;
 pub mod fs;
+pub mod idle;
 pub mod mount;
+pub mod namespace;
 pub mod process;
+pub mod sched;
 pub mod socket;
 pub mod term;
 

@@ -202,8 +202,14 @@ pub struct Hugetlb {
     pub failcnt: u64,
 }
 
+/// How the figures of a page size are read.
+type HugePages = fn(Read<'_>, &str) -> Result<Hugetlb>;
+
 /// The text of a file; `None` where the kernel has no such file.
-type Read<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
+type Text = Result<Option<String>>;
+
+/// How a file is read.
+type Read<'a> = &'a dyn Fn(&str) -> Text;
 
 impl Cgroup {
     /// What is used at this moment.
@@ -277,7 +283,7 @@ impl Cgroup {
         let Some(member) = self.member("hugetlb") else { return Ok(BTreeMap::new()) };
         let read = |file: &str| read(member, file);
         let (end, of) = match member.hierarchy.version {
-            Version::V1 => (".usage_in_bytes", v1::hugetlb as fn(Read<'_>, &str) -> Result<Hugetlb>),
+            Version::V1 => (".usage_in_bytes", v1::hugetlb as HugePages),
             Version::V2 => (".current", v2::hugetlb as _),
         };
         let names = sys::fs::names(&member.dir)?;
@@ -291,13 +297,13 @@ impl Cgroup {
     }
 
     /// How the files of a controller are read.
-    fn with(&self, controller: &str) -> Option<(Version, impl Fn(&str) -> Result<Option<String>> + '_)> {
+    fn with(&self, controller: &str) -> Option<(Version, impl Fn(&str) -> Text + '_)> {
         let member = self.member(controller)?;
         Some((member.hierarchy.version, |file: &str| read(member, file)))
     }
 }
 
-fn read(member: &Member, file: &str) -> Result<Option<String>> {
+fn read(member: &Member, file: &str) -> Text {
     match member.dir.read(file) {
         Ok(text) => Ok(Some(text)),
         // EOPNOTSUPP: pressure is switched off.

@@ -12,6 +12,7 @@ pub mod devices;
 mod dir;
 mod knobs;
 mod limits;
+mod mark;
 mod mounts;
 mod place;
 mod processes;

@@ -20,7 +20,7 @@ mod state;
 mod tests;
 mod usage;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::refusal;
 use crate::lifecycle::Global;
 use crate::log::Log;
@@ -62,6 +62,12 @@ macro_rules! commands {
                 match name.to_str()? {
                     $($name => Some($module::$command::augment_args(clap::Command::new($name))),)*
                     _ => None,
+                }
+            }
+
+            fn name(&self) -> &'static str {
+                match self {
+                    $(Command::$command(_) => $name,)*
                 }
             }
 
@@ -120,10 +126,21 @@ impl Cli {
             Err(error) => return (Log::default(), Err(error)),
         };
         let outcome = self.flags.global(log.clone()).and_then(|global| match self.command {
-            Some(command) => command.run(&global),
+            Some(command) => {
+                let name = command.name();
+                command.run(&global).map_err(|error| named(name, error))
+            }
             None => print(&Cli::command().render_help().to_string()).map(|()| 0),
         });
         (log, outcome.map_err(refusal::explained))
+    }
+}
+
+/// The name of a call alone does not say what was to be done.
+fn named(command: &str, error: Error) -> Error {
+    match error {
+        Error::Sys(_) => Error::Doing { what: format!("{command} failed"), at: None, source: Box::new(error) },
+        other => other,
     }
 }
 

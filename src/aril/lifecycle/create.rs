@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
-use super::{Creation, Global, Status, delete, home, state_file};
+use super::{Creation, Global, Id, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps};
@@ -155,7 +155,21 @@ pub struct Made {
 pub fn create(global: &Global, creation: &Creation) -> Result<()> {
     let made = make(global, creation, Mode::Create)?;
     // From here on the container is its manager's: the executor is let go.
-    answer(&made.executor.talk, &[])
+    answer(&made.executor.talk, &[]).or_else(|error| {
+        // Nobody lets it go any more, and it ends.
+        let error = Err(error).doing(|| format!("cannot let go of container {}", creation.id));
+        made.undo(global, &creation.id).and(error)
+    })
+}
+
+impl Made {
+    /// Destroys it.
+    ///
+    /// # Errors
+    /// What could not be undone.
+    pub fn undo(&self, global: &Global, id: &Id) -> Result<()> {
+        delete::destroy(global, &self.store, id, Some(&self.record))
+    }
 }
 
 /// Creates the container. If it fails, what was made is undone.
@@ -171,8 +185,8 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     }
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
-    let store = Store::claim(global, &creation.id)?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
+    let store = Store::claim(global, &creation.id)?;
     let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
@@ -256,6 +270,7 @@ impl Making<'_> {
     fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         let cgroup = Cgroup::create(&mut self.prepared.place)?;
+        cgroup.mark(&store.mark()?);
         cgroup.apply_limits(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
         if cgroup.writes_devices() {

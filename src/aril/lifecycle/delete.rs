@@ -2,16 +2,13 @@
 
 use super::status::{Verb, allow};
 use super::store::{Intent, Record, Store};
-use super::{Global, Id, Refused, Status};
+use super::{Global, Id, Refused, Status, lock};
 use crate::boot::hooks;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use nix::poll::PollTimeout;
 
-/// So long `delete --force` waits for a creator that lives, in milliseconds, before it ends it.
-const CREATOR_MS: u16 = 3000;
 /// So long a killed process may take to end, in milliseconds: one in an uninterruptible sleep does not end at once.
 const DEATH_MS: u16 = 10_000;
 
@@ -24,41 +21,14 @@ pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
         Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
         other => other?,
     };
-    match lock(&store, force) {
+    match if force { lock::by_force(&store) } else { store.lock() } {
         Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
         other => other?,
     }
     let record = store.read()?;
-    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    let status = record.as_ref().map_or_else(|| store.status_by_mark(), |record| record.status(|| Ok(false)))?;
     allow(id, status, if force { Verb::ForceDelete } else { Verb::Delete })?;
     destroy(global, &store, id, record.as_ref())
-}
-
-/// The lock; a creator that does not end is ended if that is asked for.
-fn lock(store: &Store, force: bool) -> Result<()> {
-    if !force || store.try_lock()? {
-        return if force { Ok(()) } else { store.lock() };
-    }
-    if let Some(record) = store.read()?
-        && let Some(creator) = record.intent.creator.pidfd()?
-        && !ended(&creator, CREATOR_MS)?
-    {
-        let _ = sys::process::pidfd_send_signal(&creator, libc::SIGKILL);
-        ended(&creator, DEATH_MS)?;
-    }
-    store.lock()
-}
-
-/// Whether a process ends within a time.
-fn ended(pidfd: &OwnedFd, milliseconds: u16) -> Result<bool> {
-    let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut ready, PollTimeout::from(milliseconds)) {
-            Ok(n) => return Ok(n > 0),
-            Err(sys::Errno::EINTR) => {}
-            Err(errno) => return Err(sys::Error::bare("poll", errno).into()),
-        }
-    }
 }
 
 /// Undoes everything, in this order: processes, cgroup, poststop hooks (a failing one is a warning), and the record last.
@@ -66,7 +36,11 @@ fn ended(pidfd: &OwnedFd, milliseconds: u16) -> Result<bool> {
 /// # Errors
 /// What could not be undone. The record is still there then, so that it can be tried again.
 pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>) -> Result<()> {
-    let Some(record) = record else { return store.remove() };
+    let Some(record) = record else {
+        // Its making was cut short before it began, or its record is damaged.
+        Place::marked(&store.mark()?)?.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
+        return store.remove();
+    };
     if record.of_another_boot()? {
         return clear(global, store, id, record);
     }
@@ -124,7 +98,7 @@ fn end_process(record: &Record) -> Result<()> {
     {
         cgroup.thaw()?;
     }
-    if !ended(&pidfd, DEATH_MS)? {
+    if !lock::ended(&pidfd, PollTimeout::from(DEATH_MS))? {
         return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));
     }
     // A child of ours is reaped; of another's there is nothing to do.

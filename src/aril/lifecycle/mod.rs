@@ -8,6 +8,7 @@ pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod lock;
 pub mod record;
 pub mod refusals;
 pub mod run;

@@ -2,8 +2,8 @@
 
 use super::create::{Made, Mode, make};
 use super::start::Unstarted;
-use super::{Global, Running, delete, start, terminal};
-use crate::error::{Doing, Result};
+use super::{Global, Refused, Running, delete, start, terminal};
+use crate::error::{Doing, Error, Result};
 
 /// `run`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
 ///
@@ -13,13 +13,24 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     let id = &running.creation.id;
     let mode = if running.detach { Mode::Detached } else { Mode::Foreground };
     let signals = if running.detach { None } else { Some(terminal::Signals::block()?) };
-    let Made { store, record, executor, steps, terminal: master, .. } = make(global, &running.creation, mode)?;
+    let mut made = make(global, &running.creation, mode)?;
     // `begin` gives the word to go; it is the same that ends the set-up.
-    let carrier = master.map(terminal::Carrier::new).transpose()?;
+    let carrier = match made.terminal.take().map(terminal::Carrier::new).transpose() {
+        Err(error) => return made.undo(global, id).and(Err(error)),
+        Ok(carrier) => carrier,
+    };
+    let Made { store, record, executor, steps, .. } = made;
     start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    match terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}")) {
+    // As long as it runs it is anybody's.
+    let _ = store.unlock();
+    let exit = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
+    // Without the lock it is removed all the same. If it is gone, somebody deleted it.
+    if let Err(Error::Refused(Refused::Missing { .. })) = store.lock() {
+        return exit.map(|exit| exit.status());
+    }
+    match exit {
         Ok(exit) if running.keep => Ok(exit.status()),
         Ok(exit) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
         Err(error) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod fs;
 pub mod mount;
 pub mod process;
+pub mod program;
 pub mod socket;
 pub mod term;
 

@@ -2,9 +2,7 @@
 
 use super::{Errno, Error, Result};
 use linux_raw_sys::general;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::SigSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -129,6 +127,7 @@ pub fn spawn(how: &Spawn<'_>) -> Result<Child> {
 /// # Errors
 /// The errno of `clone3(2)`, or of writing the maps.
 pub fn user_namespace(uids: &[u8], gids: &[u8]) -> Result<OwnedFd> {
+    let parent = nix::unistd::getpid().as_raw();
     let mut pidfd: RawFd = -1;
     // SAFETY: all zeroes are a valid clone_args.
     let mut args: general::clone_args = unsafe { std::mem::zeroed() };
@@ -139,9 +138,12 @@ pub fn user_namespace(uids: &[u8], gids: &[u8]) -> Result<OwnedFd> {
     let pid = match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }) {
         Err(e) => return Err(Error::bare("clone3 CLONE_NEWUSER", e)),
         Ok(0) => loop {
-            // SAFETY: numbers alone.
+            // SAFETY: numbers alone. A parent that died before the first of them sends no signal any more.
             unsafe {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid() != parent {
+                    libc::_exit(0);
+                }
                 libc::pause();
             }
         },
@@ -170,49 +172,6 @@ fn run_image(how: &Spawn<'_>, argv: &[*const libc::c_char]) -> ! {
         libc::syscall(libc::SYS_execveat, how.image.as_raw_fd(), c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
         libc::_exit(Errno::last() as i32)
     }
-}
-
-/// How [`execute`] starts a program.
-#[derive(Debug)]
-pub struct Program<'a> {
-    /// The program.
-    pub path: &'a CStr,
-    /// Its arguments, the name among them.
-    pub args: &'a [CString],
-    /// Its environment, exactly.
-    pub env: &'a [CString],
-    /// Its working directory.
-    pub cwd: &'a Path,
-    /// Its standard input.
-    pub input: &'a OwnedFd,
-    /// Its standard output and error.
-    pub output: &'a OwnedFd,
-}
-
-/// Starts a program of the host with default signals and no descriptor but the three.
-///
-/// # Errors
-/// The errno of `chdir(2)`, or of `execve(2)`, which `posix_spawn(3)` passes on.
-pub fn execute(program: &Program<'_>) -> Result<Child> {
-    let failed = |errno| Error::new("execve", program.path, errno);
-    let attempt = || -> nix::Result<i32> {
-        let mut actions = PosixSpawnFileActions::init()?;
-        actions.add_dup2(program.input.as_raw_fd(), 0)?;
-        actions.add_dup2(program.output.as_raw_fd(), 1)?;
-        actions.add_dup2(program.output.as_raw_fd(), 2)?;
-        let mut attributes = PosixSpawnAttr::init()?;
-        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-        attributes.set_sigmask(&SigSet::empty())?;
-        attributes.set_sigdefault(&SigSet::all())?;
-        posix_spawn(program.path, &actions, &attributes, program.args, program.env).map(nix::unistd::Pid::as_raw)
-    };
-    // posix_spawn(3) has no working directory of its own for every C library: the child inherits this process's.
-    let own = super::fs::open(Path::new("."), nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY, 0)?;
-    nix::unistd::chdir(program.cwd).map_err(|e| Error::new("chdir", program.cwd, e))?;
-    let pid = attempt().map_err(failed);
-    nix::unistd::fchdir(&own).map_err(|e| Error::bare("fchdir", e))?;
-    let pid = pid?;
-    Ok(Child { pid, pidfd: pidfd_open(pid)? })
 }
 
 /// A process's pid in its own pid namespace.

@@ -11,20 +11,26 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod exec;
 mod fallback;
 mod foreign;
+mod hangs;
 mod hooks;
 mod hostname;
 mod lifecycle;
 mod masks;
 mod mounts;
 mod namespaces;
+mod pause;
 mod process;
 mod propagation;
+mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod state;
 mod support;
@@ -51,20 +57,26 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
+    ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),
+    ("ps", ps::TESTS),
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
+    ("seccomp_notify", seccomp_notify::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
@@ -111,6 +123,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     );
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
+    if let Some(unknown) = parts.iter().find(|name| **name != "fallback" && !PARTS.iter().any(|(part, _)| part == *name)) {
+        return Err(format!("PARTS: there is no part {unknown}"));
+    }
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
     let mut all: Vec<(String, Test)> =
         all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();

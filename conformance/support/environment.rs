@@ -30,6 +30,8 @@ pub enum Need {
     Runtime(&'static str),
     /// AppArmor is on.
     AppArmor,
+    /// A process in a new cgroup may be scheduled in real time.
+    RealTime,
     /// The file system of the temporary directory can be mounted with an id mapping.
     Idmap,
 }
@@ -119,6 +121,10 @@ impl Environment {
             Need::AppArmor => {
                 let on = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
                 (!on).then(|| "AppArmor is off".to_owned())
+            }
+            Need::RealTime => {
+                let file = self.v1.get("cpu").map(|cpu| cpu.join("cpu.rt_runtime_us"));
+                file.is_some_and(super::present).then(|| "in cgroup v1 a new cgroup has no time for real-time processes".to_owned())
             }
             Need::Idmap => (!idmap()).then(|| "the file system of the temporary directory takes no id mapping".to_owned()),
         };

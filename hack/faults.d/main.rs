@@ -1,5 +1,6 @@
 //! Fault injection for an OCI runtime: see `hack/faults`, which runs this as process 1 of namespaces of its own.
 
+#![allow(dead_code)]
 #![allow(unreachable_pub)] // a program: nothing is public
 
 mod launch;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     for verb in &options.verbs {
         let at = Instant::now();
         sweep::sweep(&world, *verb, &options.extent, &mut report);
-        eprintln!("{}: {} s", verb.name(), at.elapsed().as_secs());
+        report::say(&format!("{}: {} s", verb.name(), at.elapsed().as_secs()));
     }
     world.end();
     print(&report.table(&runtime, &options.environment, before.elapsed().as_secs_f64()));

@@ -38,6 +38,12 @@ impl Row {
     }
 }
 
+/// Writes a line of progress.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 #[derive(Debug, Default)]
 pub struct Report {
     rows: BTreeMap<(usize, String), Row>,
@@ -57,7 +63,7 @@ impl Report {
 
     /// Something that must not be.
     pub fn finding(&mut self, text: String) {
-        eprintln!("  {text}");
+        say(&format!("  {text}"));
         self.findings.push(text);
     }
 

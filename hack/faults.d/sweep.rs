@@ -1,6 +1,6 @@
 //! A fault at every system call of a command.
 
-use crate::report::Report;
+use crate::report::{Report, say};
 use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
 use crate::verbs::{Before, Verb, plain, prepare, wrong};
 use crate::world::{ID, Residue, World};
@@ -83,7 +83,7 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
         }
     };
     let count = |role| baseline.calls.get(&role).map_or(0, Vec::len);
-    eprintln!("{}: {} calls on the host's side, {} on the container's", verb.name(), count(Role::Host), count(Role::Container));
+    say(&format!("{}: {} calls on the host's side, {} on the container's", verb.name(), count(Role::Host), count(Role::Container)));
     for role in [Role::Host, Role::Container] {
         let Some(calls) = baseline.calls.get(&role) else { continue };
         let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));

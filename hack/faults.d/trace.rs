@@ -182,6 +182,7 @@ impl Tracer {
         if let Some(cwd) = &job.cwd {
             command.current_dir(cwd);
         }
+        #[allow(clippy::zombie_processes)] // it is waited for like all that it makes
         let mut child = command.spawn().expect("the launcher");
         let main = i32::try_from(child.id()).expect("a pid");
         ptrace::seize(Pid::from_raw(main), options()).expect("ptrace");
@@ -459,13 +460,36 @@ impl Tracer {
         let _ = if watch { ptrace::syscall(Pid::from_raw(pid), signal) } else { ptrace::cont(Pid::from_raw(pid), signal) };
     }
 
+    fn let_go(&mut self) {
+        // One that stands is let go at once; the others are stopped for it.
+        self.tracees.retain(|pid, _| ptrace::detach(Pid::from_raw(*pid), None).is_err() && ptrace::interrupt(Pid::from_raw(*pid)).is_ok());
+        let end = Instant::now() + Duration::from_secs(5);
+        while !self.tracees.is_empty() && Instant::now() < end {
+            // Of any: the end of a namespace's first process waits until the others' ends have been taken.
+            let pid = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::StillAlive | WaitStatus::Continued(_)) => {
+                    wait_for_child(1);
+                    continue;
+                }
+                Ok(WaitStatus::Stopped(pid, signal)) => {
+                    let _ = ptrace::detach(pid, signal);
+                    pid
+                }
+                Ok(WaitStatus::PtraceEvent(pid, ..) | WaitStatus::PtraceSyscall(pid)) => {
+                    let _ = ptrace::detach(pid, None);
+                    pid
+                }
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
+                Err(_) => return,
+            };
+            self.tracees.remove(&pid.as_raw());
+        }
+    }
+
     /// Lets go of everybody. What is left lives on untraced.
     fn finish(mut self) -> Outcome {
         let took = self.started.elapsed();
-        let pids: Vec<i32> = self.tracees.keys().copied().collect();
-        for pid in pids {
-            let_go(pid, self.tracees.get(&pid).is_some_and(|t| t.stopped && t.held.is_none()));
-        }
+        self.let_go();
         let [output, error] =
             self.files.each_ref().map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned());
         let calls = std::mem::take(&mut self.calls);
@@ -476,30 +500,6 @@ impl Tracer {
 impl Tracee {
     fn new(role: Role) -> Tracee {
         Tracee { role, in_call: false, held: None, stopped: false, replace: None }
-    }
-}
-
-fn let_go(pid: i32, _stopped: bool) {
-    let pid = Pid::from_raw(pid);
-    if ptrace::detach(pid, None).is_ok() {
-        return; // it stood
-    }
-    if ptrace::interrupt(pid).is_err() {
-        return; // it is gone
-    }
-    loop {
-        match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Stopped(_, signal)) => {
-                let _ = ptrace::detach(pid, signal);
-                return;
-            }
-            Ok(WaitStatus::PtraceEvent(..) | WaitStatus::PtraceSyscall(_)) => {
-                let _ = ptrace::detach(pid, None);
-                return;
-            }
-            Ok(WaitStatus::Continued(_) | WaitStatus::StillAlive) => {}
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_) => return,
-        }
     }
 }
 

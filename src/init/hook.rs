@@ -1,5 +1,6 @@
 //! Hooks that run in the container: createContainer (before the pivot) and startContainer (before the user's program).
 
+use crate::process::EndsBy;
 use crate::report::Talk;
 use crate::run::Executor;
 use crate::sys::{self, Result, call, close, close_all, failure, fd};
@@ -18,21 +19,38 @@ pub(crate) struct Hook<'a> {
     pub(crate) timeout: u32,
 }
 
+/// What is read at once, and how often once the hook has ended: together what a pipe holds (pipe(7)). Its children may write without end.
+const CHUNK: usize = 512;
+const CHUNKS_AFTER: usize = (64 << 10) / CHUNK;
+
 /// Runs the hook: the container's state, which the host gives, on its standard input; the last of what it writes into the report.
+///
+/// A container that is created is ended by the signals that end it at the gate, the hook with it.
 pub(crate) fn run(x: &mut Executor, talk: &Talk, step: u32, hook: &Hook<'_>) -> Result<()> {
     let state = talk.ask(About::Ask, step, -1)?;
     let (input, output) = (pipe()?, pipe()?);
     let (pid, pidfd) = sys::fork(0, general::SIGCHLD)?;
     if pid == 0 {
         sys::prctl(prctl::PR_SET_PDEATHSIG, general::SIGKILL as usize)?;
-        let errno = become_hook(hook, input[0], output[1]).map_or_else(|failure| failure.errno, |()| 0);
-        sys::exit(if errno == errno::ENOENT { 127 } else { 126 });
+        if let Err(failure) = become_hook(hook, input[0], output[1]) {
+            // Before this process's own report of the exit status: the first is heard.
+            talk.fault(step, failure, &[]);
+        }
+        sys::exit(126);
     }
     close_all(&[input[0], output[1]]);
     // A hook that closes its input early must not end this process by SIGPIPE.
-    sys::block_signals(1 << (general::SIGPIPE - 1))?;
-    let result = attend(x, state, input[1], output[0], pidfd, hook.timeout).and_then(|()| reap(x, pidfd));
-    close_all(&[output[0], pidfd]);
+    const PIPE: u64 = 1 << (general::SIGPIPE - 1);
+    let ends = if x.free { Some(EndsBy::signals(PIPE)?) } else { None };
+    if ends.is_none() {
+        sys::block_signals(PIPE)?;
+    }
+    let mut attendance = Attendance { state, input: input[1], output: output[0], pidfd, ends };
+    let result = attendance.attend(x, hook.timeout).and_then(|()| reap(x, pidfd));
+    close_all(&[attendance.input, attendance.output, pidfd]);
+    if let Some(ends) = attendance.ends {
+        ends.close();
+    }
     drain_pipe_signal()?;
     result
 }
@@ -67,43 +85,81 @@ fn become_hook(hook: &Hook<'_>, input: i32, output: i32) -> Result<()> {
     call(Sysno::execve, [hook.path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0, 0]).map(drop)
 }
 
-/// Feeds it, reads it, and waits until it ends; its children may hold the pipes longer. Out of time it is killed.
-fn attend(x: &mut Executor, mut state: &[u8], mut input: i32, output: i32, pidfd: i32, timeout: u32) -> Result<()> {
-    let end = sys::now()? + u64::from(timeout) * 1000;
-    let wait = sys::pollfd;
-    x.detail.set(b"");
-    let mut output_open = true;
-    loop {
-        if state.is_empty() && input >= 0 {
-            close(input);
-            input = -1;
-        }
-        let left = if timeout == 0 { None } else { Some(end.saturating_sub(sys::now()?)) };
-        let mut ready =
-            [wait(pidfd, general::POLLIN), wait(if output_open { output } else { -1 }, general::POLLIN), wait(input, general::POLLOUT)];
-        if sys::poll(&mut ready, left)? == 0 {
-            let _ = call(Sysno::pidfd_send_signal, [fd(pidfd), general::SIGKILL as usize, 0, 0, 0, 0]);
-            let _ = reap(x, pidfd);
-            x.detail.set(b"the hook did not end in time");
-            return Err(failure(Sysno::waitid, errno::ETIMEDOUT));
-        }
-        if ready[1].revents != 0 {
-            let mut words = [0_u8; 512];
-            let n = sys::read(output, &mut words).unwrap_or(0);
-            output_open = n > 0;
-            x.detail.push(&words[..n]);
-        } else if ready[0].revents != 0 {
-            if input >= 0 {
-                close(input);
+/// A hook that runs, and what is left of its state.
+struct Attendance<'a> {
+    state: &'a [u8],
+    input: i32,
+    output: i32,
+    pidfd: i32,
+    ends: Option<EndsBy>,
+}
+
+impl Attendance<'_> {
+    /// Feeds it, reads it, and waits until it ends; its children may hold the pipes longer. Out of time it is killed.
+    fn attend(&mut self, x: &mut Executor, timeout: u32) -> Result<()> {
+        let end = sys::now()? + u64::from(timeout) * 1000;
+        x.detail.set(b"");
+        let mut after = 0;
+        loop {
+            if self.state.is_empty() {
+                self.close_input();
             }
-            return Ok(());
-        }
-        if ready[2].revents != 0 {
-            // A hook that does not read its state is none the worse for it.
-            match call(Sysno::write, [fd(input), state.as_ptr() as usize, state.len(), 0, 0, 0]) {
-                Ok(n) => state = &state[n..],
-                Err(_) => state = &[],
+            let left = if timeout == 0 { None } else { Some(end.saturating_sub(sys::now()?)) };
+            let signals = self.ends.as_ref().map_or(-1, EndsBy::file);
+            let watched =
+                [(self.pidfd, general::POLLIN), (self.output, general::POLLIN), (self.input, general::POLLOUT), (signals, general::POLLIN)];
+            let mut ready = watched.map(|(file, events)| sys::pollfd(file, events));
+            sys::poll(&mut ready, left)?;
+            let [ended, readable, writable, signalled] = ready.map(|one| one.revents != 0);
+            if let (true, Some(ends)) = (signalled, &self.ends) {
+                self.kill();
+                ends.end()?;
             }
+            after += usize::from(ended);
+            if ended && (!readable || after > CHUNKS_AFTER) {
+                return Ok(());
+            }
+            if !ended && left == Some(0) {
+                self.kill();
+                let _ = reap(x, self.pidfd);
+                x.detail.prefix(b"the hook did not end in time");
+                return Err(failure(Sysno::waitid, errno::ETIMEDOUT));
+            }
+            if readable {
+                self.read(x);
+            }
+            if writable {
+                self.write();
+            }
+        }
+    }
+
+    fn kill(&self) {
+        let _ = call(Sysno::pidfd_send_signal, [fd(self.pidfd), general::SIGKILL as usize, 0, 0, 0, 0]);
+    }
+
+    fn close_input(&mut self) {
+        if self.input >= 0 {
+            close(self.input);
+            self.input = -1;
+        }
+    }
+
+    fn read(&mut self, x: &mut Executor) {
+        let mut words = [0_u8; CHUNK];
+        let n = sys::read(self.output, &mut words).unwrap_or(0);
+        x.detail.roll(&words[..n]);
+        if n == 0 {
+            close(self.output);
+            self.output = -1;
+        }
+    }
+
+    /// A hook that does not read its state is none the worse for it.
+    fn write(&mut self) {
+        match call(Sysno::write, [fd(self.input), self.state.as_ptr() as usize, self.state.len(), 0, 0, 0]) {
+            Ok(n) => self.state = &self.state[n..],
+            Err(_) => self.state = &[],
         }
     }
 }

@@ -271,6 +271,24 @@ pub(crate) fn read_only(root: i32, path: &CStr) -> Result<()> {
     result
 }
 
+/// Reads what was written, from the same place.
+pub(crate) fn read_back(x: &mut Executor, at: Slot, path: &CStr, value: &[u8]) -> Result<()> {
+    let resolve = general::RESOLVE_BENEATH | general::RESOLVE_NO_XDEV | general::RESOLVE_NO_MAGICLINKS;
+    let file = openat2(x.get(at)?, path, general::O_RDONLY, 0, resolve)?;
+    let mut text = [0_u8; 4096];
+    let result = sys::read(file, &mut text);
+    close(file);
+    let text = &text[..result?];
+    // AppArmor adds the mode, SELinux a NUL: "profile (enforce)\n".
+    let word = text.starts_with(value) && text.get(value.len()).is_none_or(|end| matches!(end, b' ' | b'\n' | 0));
+    if word {
+        return Ok(());
+    }
+    x.detail.set(b"it was set, and this is what is there: ");
+    x.detail.push(text.trim_ascii_end());
+    Err(failure(Sysno::read, errno::EINVAL))
+}
+
 /// Writes to a file of a file system that must be what the slot holds, and nothing mounted on it.
 pub(crate) fn write(at: i32, path: &CStr, value: &[u8]) -> Result<()> {
     let resolve = general::RESOLVE_BENEATH | general::RESOLVE_NO_XDEV | general::RESOLVE_NO_MAGICLINKS; // `self` is a link

@@ -25,14 +25,20 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
             let set = call(Sysno::sched_setaffinity, [0, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0]).map(drop);
             tolerate(tolerate(set, errno::EPERM), errno::ENOSYS) // nothing is given away by fewer CPUs
         }
+        Op::Cpus { mask } => call(Sysno::sched_setaffinity, [0, mask.len(), mask.as_ptr() as usize, 0, 0, 0]).map(drop),
         Op::Loopback {} => loopback(),
-        Op::Listen { socket } => call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop),
+        Op::Listen { socket } => {
+            // Here, where a failure is still one of `create`.
+            x.ends = Some(EndsBy::signals(0)?);
+            call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop)
+        }
         Op::Umask { mask } => call(Sysno::umask, [mask as usize, 0, 0, 0, 0, 0]).map(drop),
-        Op::Chdir { path, early } => chdir(x, path, early),
-        Op::Keyring { name } => {
-            const JOIN_SESSION_KEYRING: usize = 1;
-            let joined = call(Sysno::keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0]).map(drop);
-            tolerate(joined, errno::ENOSYS) // a kernel without keys
+        Op::Chdir { path, early, make } => chdir(x, path, early, make),
+        Op::Keyring { name, permissions } => tolerate(keyring(name, permissions), errno::ENOSYS), // a kernel without keys
+        Op::MemoryPolicy { mode, nodes } => {
+            // The kernel takes one bit less than it is told.
+            let (mask, bits) = if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 8 + 1) };
+            call(Sysno::set_mempolicy, [mode as usize, mask, bits, 0, 0, 0]).map(drop)
         }
         Op::BoundingSet { keep } => bounding_set(keep),
         Op::KeepCaps {} => sys::prctl(prctl::PR_SET_KEEPCAPS, 1).map(drop),
@@ -42,12 +48,21 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         Op::Capabilities { effective, permitted, inheritable } => capset(effective, permitted, inheritable),
         Op::Ambient { raise } => ambient(raise),
         Op::NoNewPrivileges {} => sys::prctl(prctl::PR_SET_NO_NEW_PRIVS, 1).map(drop),
-        Op::Seccomp { flags, filter } => seccomp(flags, filter),
         Op::Personality { persona } => call(Sysno::personality, [persona as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Find { candidates } => find(x, &candidates),
         Op::Exec { args, env } => exec(x, &args, &env),
         _ => Err(failure(Sysno::read, errno::EPROTO)),
     }
+}
+
+/// A session keyring of this name: that which has it already, or else a new one with these permissions as well.
+fn keyring(name: &CStr, permissions: u32) -> Result<()> {
+    const JOIN_SESSION_KEYRING: usize = 1;
+    const SETPERM: usize = 5;
+    const POSSESSOR_AND_OWNER: u32 = 0x3f13_0000; // keyctl_join_session_keyring(3): what a new one has
+    let keyring = call(Sysno::keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0])?;
+    // One that was there may be another user's, and has them.
+    tolerate(call(Sysno::keyctl, [SETPERM, keyring, (POSSESSOR_AND_OWNER | permissions) as usize, 0, 0, 0]).map(drop), errno::EACCES)
 }
 
 /// `SIOCSIFFLAGS` of `lo` (netdevice(7)).
@@ -123,22 +138,30 @@ struct Program {
     filter: *const u8,
 }
 
-fn seccomp(flags: u32, filter: &[u8]) -> Result<()> {
+/// Loads the filter. One that notifies somebody is handed to the host, which sees that it gets there; from the load on, what this process calls
+/// (`sendmsg`, `read`, `execve`, and `capset` and `prctl` where capabilities were lent) is subject to it.
+pub(crate) fn seccomp(talk: &Talk, step: u32, flags: u32, filter: &[u8]) -> Result<()> {
+    const NEW_LISTENER: u32 = 8;
     const SET_MODE_FILTER: usize = 1;
     let len = u16::try_from(filter.len() / 8).map_err(|_| failure(Sysno::seccomp, errno::EINVAL))?;
     let program = Program { len, filter: filter.as_ptr() };
-    call(Sysno::seccomp, [SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0]).map(drop)
+    let listener = call(Sysno::seccomp, [SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0])?;
+    if flags & NEW_LISTENER != 0 {
+        // Closed by execve(2).
+        talk.ask(About::Ask, step, sys::int(listener))?;
+    }
+    Ok(())
 }
 
 /// The working directory: resolved without magic links, so that no descriptor of the host can be meant (CVE-2024-21626), and made where it
 /// is missing.
-fn chdir(x: &mut Executor, path: &CStr, early: bool) -> Result<()> {
+fn chdir(x: &mut Executor, path: &CStr, early: bool, make: bool) -> Result<()> {
     if x.in_cwd && !early {
         return Ok(());
     }
     let flags = general::O_PATH | general::O_DIRECTORY;
     let mut dir = openat2(general::AT_FDCWD, path, flags, 0, general::RESOLVE_NO_MAGICLINKS);
-    if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (early, &dir) {
+    if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (make, &dir) {
         let root = openat2(general::AT_FDCWD, c"/", flags, 0, 0)?;
         dir = paths::target(root, path, Kind::Directory).map(|(dir, _)| dir);
         close(root);
@@ -226,31 +249,55 @@ pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32, keep: Slot) -> R
 
 /// Waits for `start`, which connects and then speaks as `create` did.
 ///
-/// Signals that end a process do so here as well. The kernel shields the first process of a pid namespace from signals that it has not
-/// asked for, so they are read from a signalfd.
-pub(crate) fn gate(listener: i32, talk: &mut Talk) -> Result<()> {
-    const IGNORED: [u32; 4] = [general::SIGCHLD, general::SIGURG, general::SIGWINCH, general::SIGCONT];
-    let mask = IGNORED.iter().fold(!0_u64, |mask, signal| mask & !(1 << (signal - 1)));
-    sys::block_signals(mask)?;
-    let flags = (general::O_CLOEXEC | general::O_NONBLOCK) as usize;
-    let signals = sys::open(Sysno::signalfd4, [fd(-1), (&raw const mask) as usize, 8, flags, 0, 0])?;
+/// Signals that end a process do so here as well.
+pub(crate) fn gate(x: &mut Executor, listener: i32, talk: &mut Talk) -> Result<()> {
+    let ends = x.ends.take().map_or_else(|| EndsBy::signals(0), Ok)?;
     talk.replace(-1);
     loop {
-        let mut ready = [listener, signals].map(|fd| sys::pollfd(fd, general::POLLIN));
+        let mut ready = [listener, ends.file()].map(|fd| sys::pollfd(fd, general::POLLIN));
         sys::poll(&mut ready, None)?;
         if ready[1].revents != 0 {
-            let mut info = [0_u8; 128]; // struct signalfd_siginfo begins with the signal's number
-            sys::read(signals, &mut info)?;
-            sys::exit(128 + i32::from(info[0]));
+            ends.end()?;
         }
         talk.replace(sys::open(Sysno::accept4, [fd(listener), 0, 0, general::O_CLOEXEC as usize, 0, 0])?);
         if begin(talk)? {
             break;
         }
     }
-    close(signals);
+    ends.close();
     close(listener);
     sys::block_signals(0)
+}
+
+/// The signals that end a process, blocked and read from a descriptor: the kernel shields the first process of a pid namespace from signals
+/// that it has not asked for.
+pub(crate) struct EndsBy(i32);
+
+impl EndsBy {
+    /// Blocks them, and those in the mask `besides` too, which are not read.
+    pub(crate) fn signals(besides: u64) -> Result<EndsBy> {
+        const IGNORED: [u32; 4] = [general::SIGCHLD, general::SIGURG, general::SIGWINCH, general::SIGCONT];
+        let mask = IGNORED.iter().fold(!0_u64, |mask, signal| mask & !(1 << (signal - 1)));
+        sys::block_signals(mask | besides)?;
+        let read = mask & !besides;
+        let flags = (general::O_CLOEXEC | general::O_NONBLOCK) as usize;
+        Ok(EndsBy(sys::open(Sysno::signalfd4, [fd(-1), (&raw const read) as usize, 8, flags, 0, 0])?))
+    }
+
+    pub(crate) fn file(&self) -> i32 {
+        self.0
+    }
+
+    /// Ends this process as the signal that has come would.
+    pub(crate) fn end(&self) -> Result<()> {
+        let mut info = [0_u8; 128]; // struct signalfd_siginfo begins with the signal's number
+        sys::read(self.0, &mut info)?;
+        sys::exit(128 + i32::from(info[0]))
+    }
+
+    pub(crate) fn close(self) {
+        close(self.0);
+    }
 }
 
 /// The caller says go; one that hangs up instead (it was killed, or only looked) leaves the container waiting.

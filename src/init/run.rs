@@ -25,6 +25,8 @@ pub(crate) struct Executor {
     pub(crate) home: Option<&'static CStr>,
     /// The program that [`Op::Find`] found.
     pub(crate) program: Option<&'static CStr>,
+    /// The signals that end a process which waits at the gate.
+    pub(crate) ends: Option<process::EndsBy>,
     /// The host may end: nothing ties this process to it any more.
     pub(crate) free: bool,
     /// Words about a failure that errno cannot say, for the report.
@@ -47,6 +49,16 @@ impl Detail {
         let n = bytes.len().min(self.text.len() - self.len);
         self.text[self.len..self.len + n].copy_from_slice(&bytes[..n]);
         self.len += n;
+    }
+
+    /// Adds what a hook says: its end stays, with room before it for a prefix.
+    pub(crate) fn roll(&mut self, bytes: &[u8]) {
+        const KEPT: usize = 900;
+        let bytes = &bytes[bytes.len().saturating_sub(KEPT)..];
+        let excess = (self.len + bytes.len()).saturating_sub(KEPT);
+        self.text.copy_within(excess..self.len, 0);
+        self.len -= excess;
+        self.push(bytes);
     }
 
     /// Puts words before what is there.
@@ -75,6 +87,7 @@ impl Executor {
             in_cwd: false,
             home: None,
             program: None,
+            ends: None,
             free: false,
             detail: Detail { text: [0; 1024], len: 0 },
         }
@@ -166,14 +179,19 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Mask { root, path, directory, null } => mounts::mask(x, root, path, directory, null),
         Op::ReadOnly { root, path } => mounts::read_only(x.get(root)?, path),
         Op::Write { at, path, value } => mounts::write(x.get(at)?, path, value),
+        Op::ReadBack { at, path, value } => mounts::read_back(x, at, path, value),
         Op::Close { slot } => x.set(slot, -1),
         Op::Console { root, rows, columns, uid, bind } => {
             console::console(x, talk, step, &console::Terminal { root, rows, columns, uid, bind })
         }
         Op::Home { uid: _ } => process::home(x, talk, step),
         Op::Created { keep } => process::created(x, talk, step, keep),
-        Op::Gate { listener } => process::gate(x.get(listener)?, talk),
+        Op::Gate { listener } => {
+            let listener = x.get(listener)?;
+            process::gate(x, listener, talk)
+        }
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
+        Op::Seccomp { flags, filter } => process::seccomp(talk, step, flags, filter),
         Op::CloseFrom { first } => process::close_from(talk, step, first),
         other => process::one(x, other),
     }

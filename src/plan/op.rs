@@ -66,6 +66,10 @@ bytes_enum! {
         RuntimeHooks = 3,
         /// Set the resource limits from outside, since inside the user namespace they could not be raised.
         Rlimits = 4,
+        /// Set the scheduling policy from outside, which is a privilege of the machine's own root.
+        Scheduler = 5,
+        /// Set the I/O priority from outside, for the same reason.
+        IoPriority = 6,
     }
 }
 
@@ -178,6 +182,8 @@ ops! {
     // The process.
     /// `sched_setaffinity(2)` to every CPU: how the runtime was pinned is not the container's business, its cpuset is.
     39 AllCpus {}
+    /// `sched_setaffinity(2)`: the CPUs as a bit mask, lowest first.
+    38 Cpus { mask: &'a [u8] }
     /// `sethostname(2)`.
     40 Hostname { name: &'a [u8] }
     /// `setdomainname(2)`.
@@ -189,10 +195,10 @@ ops! {
     43 Rlimit { resource: u32, soft: u64, hard: u64 }
     /// `umask(2)`.
     44 Umask { mask: u32 }
-    /// `chdir(2)`, the directory made if missing. With `early` a refused access is no fault yet: the user's own try comes later.
-    45 Chdir { path: &'a CStr, early: bool }
-    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`.
-    46 Keyring { name: &'a CStr }
+    /// `chdir(2)`, where that was not done yet. With `early` a refused access is no fault yet: the user's own try comes later.
+    45 Chdir { path: &'a CStr, early: bool, /** The directory is made if missing. */ make: bool }
+    /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`, and these permissions besides those that a new keyring has (`KEYCTL_SETPERM`).
+    46 Keyring { name: &'a CStr, permissions: u32 }
     /// `prctl(PR_CAPBSET_DROP)` of every capability but these.
     47 BoundingSet { keep: u64 }
     /// `prctl(PR_SET_KEEPCAPS)`.
@@ -209,12 +215,18 @@ ops! {
     53 Ambient { raise: u64 }
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
     54 NoNewPrivileges {}
-    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`.
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`. With `NEW_LISTENER` its descriptor goes to the host, which
+    /// answers when the agent has it.
     55 Seccomp { flags: u32, filter: &'a [u8] }
     /// `personality(2)`.
     56 Personality { persona: u32 }
     /// Looks into the root's `/etc/passwd` for the user's home, and gives the process `HOME` by it (`/` where it names none).
     57 Home { uid: u32 }
+
+    /// `set_mempolicy(2)`; the nodes are a mask of little-endian `u64`s, none for no mask.
+    60 MemoryPolicy { /** With its flags. */ mode: u32, nodes: &'a [u8] }
+    /// Reads a file below a slot and compares: what it says must begin with this value, as a whole word.
+    61 ReadBack { at: Slot, path: &'a CStr, value: &'a [u8] }
 
     // The end.
     /// Finds the program: the first candidate that is an executable file.

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// So much of what a hook writes is kept for the message: its end.
 const OUTPUT_MAX: usize = 2048;
+/// So much is read at once, and so often after the hook has ended: what a pipe holds (pipe(7)). Its children may write without end.
+const CHUNK: usize = 4096;
+const CHUNKS_AFTER: u32 = 16;
 
 /// Runs hooks in order, with the container's state on their standard input, in `cwd` (the bundle), with no environment but their own.
 ///
@@ -59,31 +62,31 @@ fn attempt(hook: &Hook, state: &str, cwd: &Path) -> Result<()> {
 /// Reads what a process writes until it ends; its children may hold the pipe longer. Whether it ended in time.
 fn follow(output: &mut File, process: impl AsFd, timeout: Option<u32>, words: &mut Vec<u8>) -> Result<bool> {
     let end = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let mut open = true;
+    let (mut open, mut after) = (true, 0);
     loop {
-        let left = match end {
-            None => PollTimeout::NONE,
-            Some(end) => {
-                let left = end.saturating_duration_since(Instant::now());
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-        };
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let time =
+            left.map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX));
         let mut ready = [PollFd::new(process.as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut ready[..if open { 2 } else { 1 }], left) {
-            Ok(0) if end.is_some_and(|end| Instant::now() >= end) => return Ok(false),
+        match poll(&mut ready[..if open { 2 } else { 1 }], time) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(sys::Error::bare("poll", errno).into()),
         }
         let (ended, readable) = (ready[0].any().unwrap_or(false), open && ready[1].any().unwrap_or(false));
-        if readable {
-            let mut buffer = [0; 4096];
-            let n = output.read(&mut buffer).unwrap_or(0);
-            open = n > 0;
-            words.extend_from_slice(&buffer[..n]);
-            let excess = words.len().saturating_sub(OUTPUT_MAX);
-            words.drain(..excess);
-        } else if ended {
-            return Ok(true);
+        after += u32::from(ended);
+        match (ended, readable) {
+            (true, false) => return Ok(true),
+            (true, true) if after > CHUNKS_AFTER => return Ok(true),
+            (false, _) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
+            (_, true) => {
+                let mut buffer = [0; CHUNK];
+                let n = output.read(&mut buffer).unwrap_or(0);
+                open = n > 0;
+                words.extend_from_slice(&buffer[..n]);
+                let excess = words.len().saturating_sub(OUTPUT_MAX);
+                words.drain(..excess);
+            }
+            (false, false) => {}
         }
     }
 }

@@ -3,7 +3,9 @@
 pub mod hooks;
 pub mod idmaps;
 pub mod image;
+pub mod listener;
 pub mod open;
+pub mod scheduling;
 pub mod spawn;
 pub mod talk;
 

@@ -28,7 +28,7 @@ impl Place {
     /// # Errors
     /// A hierarchy cannot be read.
     pub fn marked(mark: &str) -> Result<Place> {
-        let mut place = Place { hierarchies: Vec::new(), optional: true };
+        let mut place = Place { hierarchies: Vec::new(), optional: true, unit: None };
         for mounted in mounted()? {
             let root = match Dir::mount(&mounted.mount) {
                 Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTSUP) => continue,

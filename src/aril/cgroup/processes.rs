@@ -1,4 +1,4 @@
-//! The processes of the cgroup: who they are, signals to all of them, and the freezer.
+//! The processes of the cgroup: who they are, and signals to all of them.
 
 use super::dir::Dir;
 use super::{Cgroup, Member, Version, if_there, keyed};
@@ -128,62 +128,6 @@ impl Cgroup {
             }
         }
     }
-
-    /// Stops every process in it and below it.
-    ///
-    /// # Errors
-    /// The call that failed; no freezer; something does not freeze within ten seconds (then nothing stays frozen).
-    pub fn freeze(&self) -> Result<()> {
-        let member = self
-            .freezer()
-            .ok_or_else(|| Error::Other("cannot freeze: this host has neither the freezer controller nor cgroup v2".to_owned()))?;
-        let frozen = match member.hierarchy.version {
-            Version::V2 => member
-                .dir
-                .write("cgroup.freeze", "1")
-                .map_err(Into::into)
-                .and_then(|()| wait_for(member, "frozen", 1, Instant::now() + PATIENCE)),
-            Version::V1 => freeze_v1(member),
-        };
-        if frozen.is_err() {
-            // The first error counts.
-            let _ = self.thaw();
-        }
-        frozen.doing(|| format!("cannot freeze cgroup {:?}", member.dir.path()))
-    }
-
-    /// Lets them go on.
-    ///
-    /// # Errors
-    /// The call that failed; no freezer.
-    pub fn thaw(&self) -> Result<()> {
-        let member = self
-            .freezer()
-            .ok_or_else(|| Error::Other("cannot thaw: this host has neither the freezer controller nor cgroup v2".to_owned()))?;
-        let (file, text) = match member.hierarchy.version {
-            Version::V2 => ("cgroup.freeze", "0"),
-            Version::V1 => ("freezer.state", "THAWED"),
-        };
-        if_there(member.dir.write(file, text)).doing(|| format!("cannot thaw cgroup {:?}", member.dir.path()))
-    }
-
-    /// Whether it was frozen (itself, not one above it); false where there is no freezer.
-    ///
-    /// # Errors
-    /// The call that failed.
-    pub fn is_frozen(&self) -> Result<bool> {
-        let Some(member) = self.freezer() else { return Ok(false) };
-        let file = match member.hierarchy.version {
-            Version::V2 => "cgroup.freeze",
-            Version::V1 => "freezer.self_freezing",
-        };
-        Ok(if_there(member.dir.read(file))?.trim() == "1")
-    }
-
-    /// The v1 controller where there is one, else cgroup v2.
-    fn freezer(&self) -> Option<&Member> {
-        self.member("freezer")
-    }
 }
 
 /// Whom a signal was sent to.
@@ -211,7 +155,7 @@ pub(super) fn below(dir: &Dir) -> Result<BTreeSet<i32>> {
 }
 
 /// Waits until `cgroup.events` of a v2 cgroup says so: the kernel wakes whoever polls the file.
-fn wait_for(member: &Member, key: &str, value: u64, deadline: Instant) -> Result<()> {
+pub(super) fn wait_for(member: &Member, key: &str, value: u64, deadline: Instant) -> Result<()> {
     let file = match member.dir.file("cgroup.events") {
         Err(error) if super::dir::gone(error.errno) => return Ok(()),
         file => file?,
@@ -235,22 +179,7 @@ fn wait_for(member: &Member, key: &str, value: u64, deadline: Instant) -> Result
     }
 }
 
-/// v1 tells nobody when it is done, and asks for the state to be written again where a process got in between.
-fn freeze_v1(member: &Member) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut pause = Duration::from_micros(50);
-    while Instant::now() < deadline {
-        member.dir.write("freezer.state", "FROZEN")?;
-        if member.dir.read("freezer.state")?.trim() == "FROZEN" {
-            return Ok(());
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
-    Err(Error::Other("freezer.state does not become FROZEN".to_owned()))
-}
-
-fn wait_fd(fd: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<()> {
+pub(super) fn wait_fd(fd: &OwnedFd, events: PollFlags, deadline: Instant) -> Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
     match poll(&mut [PollFd::new(fd.as_fd(), events)], timeout) {

@@ -6,10 +6,14 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod exec;
 mod explain;
 mod flags;
 mod kill;
 mod list;
+mod pause;
+mod ps;
+mod resume;
 mod root;
 mod run;
 mod signal;
@@ -83,11 +87,15 @@ macro_rules! commands {
 commands! {
     "create" create Create,
     "start" start Start,
+    "exec" exec Exec,
     "state" state State,
     "kill" kill Kill,
     "delete" delete Delete,
     "run" run Run,
     "list" list List,
+    "pause" pause Pause,
+    "resume" resume Resume,
+    "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
 }

@@ -18,7 +18,7 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Dumpable { on } => (if *on { "on" } else { "off" }).to_owned(),
         Op::Domainname { name } | Op::Hostname { name } => format!("{:?}", String::from_utf8_lossy(name)),
         Op::Personality { persona } => (if *persona == 0 { "PER_LINUX" } else { "PER_LINUX32" }).to_owned(),
-        Op::Keyring { name } => quoted(name),
+        Op::Keyring { name, permissions } => format!("{}, permissions {permissions:#x}", quoted(name)),
         Op::Find { candidates } => list(candidates),
         Op::Listen { socket: it } | Op::Gate { listener: it } => slot(*it),
         Op::Created { keep: Slot::NONE } | Op::AllCpus {} | Op::Loopback {} => String::new(),
@@ -27,6 +27,7 @@ pub fn arguments(op: &Op<'_>) -> String {
             let timeout = if *timeout == 0 { String::new() } else { format!(", at most {timeout} s") };
             format!("{} with arguments {}, {}{timeout}", quoted(path), list(args), variables(env))
         }
+        Op::MemoryPolicy { mode, nodes } => format!("mode {mode:#x}, nodes {}", mask(nodes)),
         Op::CloseFrom { first } => format!("{first}"),
         Op::Exec { args, env } => format!("with arguments {}, {}", list(args), variables(env)),
         Op::Seccomp { flags, filter } => format!("{} instructions{}", filter.len() / 8, seccomp_flags(*flags)),
@@ -77,6 +78,7 @@ fn of_mounts(op: &Op<'_>) -> Option<String> {
         Op::Mask { root, path, directory, null } => format!("{} by {} or {}", within(root, path), slot(directory), slot(null)),
         Op::ReadOnly { root, path } => within(root, path),
         Op::Write { at, path, value } => format!("{} {:?}", within(at, path), String::from_utf8_lossy(value)),
+        Op::ReadBack { at, path, value } => format!("{} {:?}", within(at, path), String::from_utf8_lossy(value)),
         Op::Close { slot: it } => slot(it),
         _ => return None,
     })
@@ -90,8 +92,9 @@ fn of_credentials(op: &Op<'_>) -> Option<String> {
             format!("in {}, owner {uid}{size}{bind}", slot(root))
         }
         Op::Rlimit { resource, soft, hard } => format!("{} {}, {}", rlimits::name(resource), limit(soft), limit(hard)),
+        Op::Cpus { mask: words } => mask(words),
         Op::Umask { mask } => format!("{mask:04o}"),
-        Op::Chdir { path, early } => quoted(path) + if early { " (a refusal is no fault yet)" } else { "" },
+        Op::Chdir { path, early, .. } => quoted(path) + if early { " (a refusal is no fault yet)" } else { "" },
         Op::BoundingSet { keep } => capability_names(keep),
         Op::Groups { ids } => {
             let ids: Vec<u32> = ids.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id)).collect();
@@ -153,6 +156,8 @@ pub fn source(source: &Source, place: &Place) -> String {
         Source::Null => "the null device".to_owned(),
         Source::Proc => "a procfs of the host's pid namespace".to_owned(),
         Source::Gate => "the socket on which start is heard".to_owned(),
+        Source::First => "the container's first process".to_owned(),
+        Source::Directory { path } => format!("the directory {}", path.display()),
     }
 }
 
@@ -170,6 +175,7 @@ pub fn object(op: &Op<'_>) -> Option<String> {
         | Op::Chdir { path, .. }
         | Op::Hook { path, .. }
         | Op::CopyUp { path, .. }
+        | Op::ReadBack { path, .. }
         | Op::Write { path, .. } => Some(quoted(path)),
         Op::NewFs { kind, .. } => Some(quoted(kind)),
         _ => None,
@@ -207,6 +213,13 @@ fn variables(env: &List<'_>) -> String {
 
 fn recursively(recursive: bool) -> String {
     (if recursive { "recursively" } else { "" }).to_owned()
+}
+
+/// A bit mask of many words as one number.
+fn mask(words: &[u8]) -> String {
+    let digits: String = words.iter().rev().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digits.trim_start_matches('0');
+    format!("0x{}", if digits.is_empty() { "0" } else { digits })
 }
 
 fn limit(value: u64) -> String {
@@ -257,6 +270,7 @@ fn attributes(set: u64, clear: u64) -> String {
 }
 
 fn seccomp_flags(flags: u32) -> String {
-    const NAMES: [(u32, &str); 4] = [(1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER")];
+    const NAMES: [(u32, &str); 6] =
+        [(1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (16, "TSYNC_ESRCH"), (32, "WAIT_KILLABLE_RECV")];
     NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| format!(", {name}")).collect()
 }

@@ -77,6 +77,7 @@ fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> 
         no_new_keyring: false,
         preserve_fds: 0,
         env: &[],
+        exec: None,
     }
 }
 
@@ -156,7 +157,7 @@ fn the_smallest_plan_word_for_word() {
         [
             "PivotRoot source 0",
             "Chdir \"/work\" (a refusal is no fault yet)",
-            "Keyring \"_ses.box\"",
+            "Keyring \"_ses.box\", permissions 0x80000",
             "AllCpus",
             "Home of uid 7, by the root's /etc/passwd",
             "Umask 0022",

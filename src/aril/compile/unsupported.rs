@@ -28,16 +28,13 @@ pub fn check(spec: &Spec) -> Result<(), Invalid> {
 /// # Errors
 /// As of [`check`].
 pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
-    refuse(text(process.command_line()), &at.of("commandLine"), OTHER_PLATFORM)?;
-    refuse(process.scheduler().is_some(), &at.of("scheduler"), NOT_YET)?;
-    refuse(process.io_priority().is_some(), &at.of("ioPriority"), NOT_YET)
+    refuse(text(process.command_line()), &at.of("commandLine"), OTHER_PLATFORM)
 }
 
 fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
     refuse(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), &at.of("netDevices"), NOT_YET)?;
     refuse(text(linux.mount_label()), &at.of("mountLabel"), NOT_YET)?;
     refuse(linux.intel_rdt().as_ref().is_some_and(asks_for), &at.of("intelRdt"), NOT_YET)?;
-    refuse(linux.memory_policy().is_some(), &at.of("memoryPolicy"), NOT_YET)?;
     let flags = linux.personality().as_ref().is_some_and(|personality| some(personality.flags()));
     // The specification reserves them: "currently no flag values are supported".
     refuse(flags, &at.of("personality").of("flags"), "is not supported: no flags are defined")
@@ -98,13 +95,10 @@ mod tests {
 
     #[test]
     fn fields_of_later_are_refused_by_name() {
-        refused("/process/scheduler", json!({"policy": "SCHED_BATCH"}));
-        refused("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0}));
         refused("/linux/mountLabel", json!("u:r:t:s0"));
         refused("/linux/netDevices", json!({"eth0": {}}));
         refused("/linux/intelRdt", json!({"closID": "a"}));
         refused("/linux/intelRdt", json!({"enableMonitoring": true}));
-        refused("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
         refused("/linux/personality/flags", json!(["ADDR_NO_RANDOMIZE"]));
     }
 

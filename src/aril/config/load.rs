@@ -1,6 +1,7 @@
 //! Reading `config.json`.
 
 use super::capabilities::without_unknown_capabilities;
+use super::names::with_names;
 use super::required::Required;
 use super::user::with_user;
 use super::{Invalid, Pointer, spec::Spec};
@@ -42,7 +43,8 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
     let mut warnings = Vec::new();
     let spec = typed(&text).or_else(|error| {
         let known = without_unknown_capabilities(&text, &mut warnings);
-        let fixed = with_user(known.as_deref().unwrap_or(&text)).or(known);
+        let named = with_names(known.as_deref().unwrap_or(&text)).or(known);
+        let fixed = with_user(named.as_deref().unwrap_or(&text)).or(named);
         fixed.map_or(Err(error), |fixed| typed(&fixed))
     });
     let mut spec: Spec = spec.map_err(|error| wrong(path, &error))?;

@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod load;
+mod names;
 mod required;
 mod top;
 mod user;

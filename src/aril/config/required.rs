@@ -27,6 +27,7 @@ macro_rules! required {
 required! {
     Root { "path" path }
     ConsoleSize { "height" height, "width" width }
+    IoPriority { "class" class, "priority" priority }
     Rlimit { "type" kind, "soft" soft, "hard" hard }
     IdMapping { "containerID" container, "hostID" host, "size" size }
     Rule { "allow" allow }
@@ -41,6 +42,7 @@ required! {
 #[allow(dead_code)]
 struct Process {
     console_size: Option<ConsoleSize>,
+    io_priority: Option<IoPriority>,
     rlimits: List<Rlimit>,
 }
 

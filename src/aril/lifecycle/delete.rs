@@ -21,7 +21,7 @@ pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
         Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
         other => other?,
     };
-    match if force { lock::by_force(&store) } else { store.lock() } {
+    match if force { lock_by_force(&store) } else { store.lock_for(Verb::Delete) } {
         Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
         other => other?,
     }
@@ -29,6 +29,18 @@ pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
     let status = record.as_ref().map_or_else(|| store.status_by_mark(), |record| record.status(|| Ok(false)))?;
     allow(id, status, if force { Verb::ForceDelete } else { Verb::Delete })?;
     destroy(global, &store, id, record.as_ref())
+}
+
+/// The lock, taken from whoever does not give it up.
+fn lock_by_force(store: &Store) -> Result<()> {
+    if store.try_lock()? {
+        return Ok(());
+    }
+    if let Some(record) = store.read()? {
+        // A `start` whose hook in the container hangs ends with the container.
+        end_process(&record)?;
+    }
+    lock::by_force(store)
 }
 
 /// Undoes everything, in this order: processes, cgroup, poststop hooks (a failing one is a warning), and the record last.
@@ -53,9 +65,7 @@ pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>)
 /// # Errors
 /// As of [`destroy`].
 pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
-        cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
-    }
+    record.intent.place.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
     unmount(&record.intent).doing(|| format!("cannot unmount the root of {id}"))?;
     clear(global, store, id, record)
 }

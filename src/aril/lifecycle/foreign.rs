@@ -30,7 +30,6 @@ const SIGNS: &[(&str, Option<&str>)] = &[
 ];
 
 /// The runtime that made the container of this state directory, if it was not aril. Nothing is read but names.
-#[must_use]
 ///
 /// # Errors
 /// It cannot be told what is there.

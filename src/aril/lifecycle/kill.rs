@@ -26,7 +26,10 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
         }
         return Ok(());
     }
-    let Some((pidfd, _)) = record.process()? else { return Err(stopped().into()) };
+    let Some((pidfd, _)) = record.process()? else {
+        let status = record.status(|| store.try_lock().map(|free| !free))?;
+        return Err(Refused::Status { id: id.clone(), status, verb: Verb::Kill }.into());
+    };
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
     // Before the signal: what fails after it fails too late.
     let cgroup = if signal == libc::SIGKILL { cgroup()? } else { None };

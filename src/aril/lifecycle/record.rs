@@ -3,8 +3,9 @@
 use super::list::{Entry, user_name};
 use super::{Id, Status};
 use crate::boot::talk::Label;
-use crate::cgroup::{Cgroup, Place};
+use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
+use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
@@ -35,6 +36,9 @@ pub struct Intent {
     /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
     #[serde(default)]
     pub beneath: Option<u64>,
+    /// Who is told of system calls, where the seccomp profile notifies somebody.
+    #[serde(default)]
+    pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
     /// Whether there is a program to start.
@@ -57,6 +61,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn own() -> Result<Identity> {
+        let pid = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
+        Ok(Identity::of(pid)?)
+    }
+
     /// Of a process that lives, or has not been reaped.
     ///
     /// # Errors
@@ -107,6 +120,8 @@ pub struct Created {
 pub enum Line {
     /// The first.
     Intent(Box<Intent>),
+    /// systemd has made the cgroup, and this is where.
+    Placed(Place),
     /// The container is created.
     Created(Created),
     /// The user's program runs.
@@ -148,6 +163,7 @@ impl Record {
             match (serde_json::from_str(json), &mut record) {
                 (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
+                (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
                 (Ok(Line::Started), Some(record)) => record.started = true,
                 // A newer aril has more to say: the checksum fits.
                 (Err(_), Some(_)) => {}
@@ -193,21 +209,29 @@ impl Record {
     /// # Errors
     /// `/proc` or the cgroup cannot be read.
     pub fn status(&self, making: impl FnOnce() -> Result<bool>) -> Result<Status> {
+        self.look(making).map(|(status, _)| status)
+    }
+
+    /// The same, and whether its processes stand still: by what is done to a cgroup above theirs they do so in any status.
+    ///
+    /// # Errors
+    /// As of [`Record::status`].
+    pub fn look(&self, making: impl FnOnce() -> Result<bool>) -> Result<(Status, Frozen)> {
         let Some(created) = &self.created else {
-            return Ok(if making()? { Status::Creating } else { Status::Stopped });
+            return Ok((if making()? { Status::Creating } else { Status::Stopped }, Frozen::No));
         };
         if self.of_another_boot()? {
-            return Ok(Status::Stopped);
+            return Ok((Status::Stopped, Frozen::No));
         }
-        match created.process.alive()? {
-            None => Ok(Status::Stopped),
+        let Some(name) = created.process.alive()? else { return Ok((Status::Stopped, Frozen::No)) };
+        let frozen = self.intent.place.freezer()?.map_or(Ok(Frozen::No), |cgroup| cgroup.frozen())?;
+        let status = match frozen {
+            Frozen::Itself => Status::Paused,
             // A `start` that was killed has not recorded what it did; the executor's name says whether it still waits.
-            Some(name) if !self.started && name == "aril-init" => Ok(Status::Created),
-            Some(_) => {
-                let frozen = Cgroup::open(&self.intent.place)?.map_or(Ok(false), |cgroup| cgroup.is_frozen())?;
-                Ok(if frozen { Status::Paused } else { Status::Running })
-            }
-        }
+            _ if !self.started && name == "aril-init" => Status::Created,
+            _ => Status::Running,
+        };
+        Ok((status, frozen))
     }
 
     /// The state as `state` prints it, with this status.
@@ -225,6 +249,7 @@ impl Record {
             created: intent.created.clone(),
             annotations: intent.annotations.clone(),
             owner: user_name(intent.owner),
+            systemd_scope: intent.place.unit.as_ref().map(|unit| unit.name.clone()),
             runtime: None,
         }
     }
@@ -264,6 +289,7 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             beneath: None,
+            listener: None,
             place: Place::none(),
             program: true,
             own_pid_namespace: true,

@@ -23,16 +23,17 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    // As long as it runs it is anybody's.
+    // Others may do something to the container while it runs.
     let _ = store.unlock();
-    let exit = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
-    // Without the lock it is removed all the same. If it is gone, somebody deleted it.
-    if let Err(Error::Refused(Refused::Missing { .. })) = store.lock() {
-        return exit.map(|exit| exit.status());
+    let ended = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
+    if let (true, Ok(exit)) = (running.keep, &ended) {
+        return Ok(exit.status());
     }
-    match exit {
-        Ok(exit) if running.keep => Ok(exit.status()),
-        Ok(exit) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
-        Err(error) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
+    match (store.lock(), ended) {
+        // Somebody has deleted it.
+        (Err(Error::Refused(Refused::Missing { .. })), ended) => ended.map(|exit| exit.status()),
+        // Without the lock it is removed all the same.
+        (_, Ok(exit)) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
+        (_, Err(error)) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
     }
 }

@@ -4,7 +4,9 @@ use super::status::{Verb, allow};
 use super::store::{Created, GATE, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
+use crate::boot::listener::hand_over;
 use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::cgroup::Frozen;
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
@@ -17,10 +19,14 @@ use std::os::fd::OwnedFd;
 /// The container is not `created`; a step or a hook failed. The container is destroyed then, as the specification says.
 pub fn start(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
-    store.lock()?;
+    store.lock_for(Verb::Start)?;
     let record = store.read()?;
-    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    let (status, frozen) = record.as_ref().map_or(Ok((Status::Stopped, Frozen::No)), |record| record.look(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
+    if frozen == Frozen::Above {
+        // Nobody would answer at the gate.
+        return Err(Error::Other(format!("cannot start container {id}: a cgroup above its own is frozen")));
+    }
     if record.as_ref().is_some_and(|record| !record.intent.program) {
         let why = format!("cannot start container {id}: its configuration has no process");
         return Err(Invalid::new(&Pointer::to("/process"), why).into());
@@ -89,18 +95,27 @@ pub fn begin(
 /// `by_itself` is whether a failure is the container's own, or came before it was told to go.
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label], by_itself: &mut bool) -> Result<()> {
     answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
+    let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
     let mut leaving = false;
+    let mut listener = record.intent.listener.as_ref();
     loop {
         *by_itself = false;
         let heard = hear(talk).doing(|| format!("cannot hear whether container {id} has started"))?;
         *by_itself = matches!(heard, Heard::Silence | Heard::Fault(..));
         match heard {
-            Heard::Silence if leaving => return Ok(()),
+            Heard::Silence if leaving && listener.is_none() => return Ok(()),
             Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
             Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
+            // The filter is loaded; the program is not run before its agent has it.
+            Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
+                if let Some(listener) = listener.take() {
+                    hand_over(listener, &record.intent.oci_version, pid, &record.hook_state(id, Status::Created, pid), &filter)?;
+                }
+                answer(talk, &[])?;
+            }
             // A hook that runs in the container wants the state.
-            Heard::Report(Report { about: About::Ask, .. }, _) => {
-                let pid = record.created.as_ref().map_or(Ok(0), |created| sys::process::pid_inside(created.process.pid))?;
+            Heard::Report(Report { about: About::Ask, .. }, None) => {
+                let pid = sys::process::pid_inside(pid)?;
                 answer(talk, record.hook_state(id, Status::Created, pid).as_bytes()).doing(|| format!("cannot start container {id}"))?;
             }
             Heard::Fault(report, detail) => {

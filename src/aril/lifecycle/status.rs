@@ -38,10 +38,16 @@ pub enum Verb {
     Start,
     /// `kill`
     Kill,
+    /// `pause`
+    Pause,
+    /// `resume`
+    Resume,
     /// `delete`
     Delete,
     /// `delete --force`
     ForceDelete,
+    /// `exec`
+    Exec,
 }
 
 /// Why a command is refused. The texts are matched by managers.
@@ -87,10 +93,17 @@ impl Refused {
     fn sentence(&self) -> String {
         let Refused::Status { id, status, verb } = self else { return String::new() };
         match (verb, status) {
-            (Verb::Start, Status::Running | Status::Paused) => format!("cannot start an already running container: {id} is {status}"),
+            (Verb::Start, Status::Running) => format!("cannot start an already running container: {id} is {status}"),
+            (Verb::Start, Status::Paused) => format!("cannot start a paused container: {id} has to be resumed first"),
             (Verb::Start, Status::Stopped) => format!("cannot start a container that has stopped: {id}"),
             (Verb::Start, _) => format!("cannot start container {id}: it is {status}"),
             (Verb::Kill, _) => format!("container not running: no such process: {id} is {status}"),
+            (Verb::Exec, Status::Stopped) => format!("cannot exec in a stopped container: {id}"),
+            (Verb::Exec, Status::Paused) => format!("cannot exec in a paused container (use --ignore-paused to override): {id}"),
+            (Verb::Exec, _) => format!("cannot exec in container {id}: it is {status}"),
+            (Verb::Pause, Status::Paused) => format!("container not running: {id} is paused already"),
+            (Verb::Pause, _) => format!("container not running: {id} is {status}"),
+            (Verb::Resume, _) => format!("container not paused: {id} is {status}"),
             (Verb::Delete | Verb::ForceDelete, _) => format!("cannot delete container {id} that is not stopped: {status}"),
         }
     }
@@ -104,8 +117,12 @@ pub fn allow(id: &Id, status: Status, verb: Verb) -> Result<(), Refused> {
     let allowed = match verb {
         Verb::Start => matches!(status, Status::Created),
         Verb::Kill => matches!(status, Status::Created | Status::Running | Status::Paused),
+        // One that waits for `start` may be paused, and is then not started before it is resumed.
+        Verb::Pause => matches!(status, Status::Created | Status::Running),
+        Verb::Resume => matches!(status, Status::Paused),
         Verb::Delete => matches!(status, Status::Stopped),
         Verb::ForceDelete => true,
+        Verb::Exec => matches!(status, Status::Created | Status::Running),
     };
     if allowed { Ok(()) } else { Err(Refused::Status { id: id.clone(), status, verb }) }
 }

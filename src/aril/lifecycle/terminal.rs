@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::sys::process::{Child, Exit, pidfd_send_signal, wait};
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{self, SetArg, Termios};
 use std::fs::File;
@@ -21,19 +21,17 @@ impl Signals {
     /// # Errors
     /// The errno of `sigprocmask(2)` or `signalfd(2)`.
     pub fn block() -> Result<Signals> {
-        let mut set = SigSet::all();
-        // These are about this process itself.
-        for own in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGPIPE, Signal::SIGTRAP, Signal::SIGABRT] {
-            set.remove(own);
-        }
+        // A fault of this process's own ends it all the same: the kernel unblocks what it forces (signal(7)).
+        let set = SigSet::all();
         set.thread_block().map_err(|e| sys::Error::bare("sigprocmask", e))?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
         Ok(Signals(fd.map_err(|e| sys::Error::bare("signalfd", e))?))
     }
 
-    /// The signals that have come.
+    /// The signals that others have sent. SIGPIPE may be of this process's own writing.
     fn take(&self) -> impl Iterator<Item = i32> {
-        std::iter::from_fn(|| self.0.read_signal().ok().flatten()).map(|info| info.ssi_signo.cast_signed())
+        let all = std::iter::from_fn(|| self.0.read_signal().ok().flatten());
+        all.filter(|info| info.ssi_pid != std::process::id()).map(|info| info.ssi_signo.cast_signed())
     }
 }
 
@@ -95,7 +93,7 @@ fn wait_for(child: &Child, signals: &Signals, carrier: Option<&Carrier>) -> Resu
 
 fn pass_on(child: &Child, signal: i32, carrier: Option<&Carrier>) -> Result<()> {
     match (signal, carrier) {
-        (libc::SIGCHLD | libc::SIGURG, _) => Ok(()),
+        (libc::SIGCHLD, _) => Ok(()),
         (libc::SIGWINCH, Some(carrier)) => {
             carrier.resize();
             Ok(())

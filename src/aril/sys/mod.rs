@@ -5,9 +5,12 @@
 
 pub mod bpf;
 pub mod fs;
+pub mod idle;
 pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod program;
+pub mod sched;
 pub mod socket;
 pub mod term;
 

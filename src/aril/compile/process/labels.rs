@@ -19,7 +19,7 @@ pub(crate) fn label(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invali
             ));
         }
         plan.part(&at, format!("cannot set the AppArmor profile {profile:?}"));
-        write(plan, subject, c"self/attr/apparmor/exec", format!("exec {profile}").as_bytes());
+        write(plan, subject, c"self/attr/apparmor/exec", format!("exec {profile}").as_bytes(), profile);
     }
     if let Some(label) = asked(process.selinux_label()) {
         let at = Pointer::to("/process/selinuxLabel");
@@ -27,7 +27,7 @@ pub(crate) fn label(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invali
             return Err(Invalid::new(&at, format!("SELinux label {label:?} is asked for, and SELinux is not enabled on this machine")));
         }
         plan.part(&at, format!("cannot set the SELinux label {label:?}"));
-        write(plan, subject, c"self/attr/exec", label.as_bytes());
+        write(plan, subject, c"self/attr/exec", label.as_bytes(), label);
     }
     Ok(())
 }
@@ -36,8 +36,13 @@ fn asked(label: &Option<String>) -> Option<&str> {
     label.as_deref().filter(|label| !label.is_empty())
 }
 
-fn write(plan: &mut Plan, subject: &Subject<'_>, path: &CStr, value: &[u8]) {
+/// Writes the label in the words that the module takes, and has it read back, as the label alone.
+fn write(plan: &mut Plan, subject: &Subject<'_>, path: &CStr, value: &[u8], label: &str) {
     let proc = mounts::private_proc(plan, subject);
     plan.push(Op::Write { at: proc, path, value });
+    // What AppArmor stacks, or takes from another policy namespace, it writes in a form of its own.
+    if !label.contains("//&") && !label.starts_with(':') {
+        plan.push(Op::ReadBack { at: proc, path, value: label.as_bytes() });
+    }
     plan.push(Op::Close { slot: proc });
 }

@@ -2,8 +2,10 @@
 
 pub mod capabilities;
 pub mod labels;
+pub mod memory_policy;
 pub mod program;
 pub mod rlimits;
+pub mod scheduling;
 pub mod search;
 pub mod terminal;
 pub mod user;
@@ -19,6 +21,8 @@ use user::{Credentials, Userns};
 
 /// umask(2) of a container whose configuration names none.
 const UMASK: u32 = 0o022;
+/// By it the container's root finds the keyring by its name, as whoever joins it later has to (keyctl_setperm(3)).
+const KEY_USR_SEARCH: u32 = 0x0008_0000;
 /// `RLIMIT_NOFILE`
 const NOFILE: u32 = libc::RLIMIT_NOFILE;
 /// So many descriptors the executor itself needs until its last step.
@@ -31,15 +35,21 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let at = Pointer::to("/process");
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let sets = capability_sets(plan, subject);
-    let filter = subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?;
+    let filter = match subject.request.exec {
+        Some(joining) => joining.filter.cloned(),
+        None => subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?,
+    };
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 
     keyring(plan, subject)?;
-    labels::label(plan, subject)?;
+    if subject.request.exec.is_none() {
+        labels::label(plan, subject)?;
+    }
     personality(plan, subject)?;
-    plan.part(&Pointer::default(), "cannot let the process run on every CPU");
-    plan.push(Op::AllCpus {});
+    memory_policy::set(plan, subject.linux.memory_policy().as_ref(), &Pointer::to("/linux/memoryPolicy"))?;
+    cpus(plan, subject, &at)?;
+    scheduling::ask(plan, process, &at)?;
     let late_limits = limits(plan, subject)?;
     if subject.request.program {
         program::home(plan, subject, &at)?;
@@ -56,6 +66,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     gate(plan, subject);
     if !subject.request.program {
         // Nobody opens this gate: `start` refuses.
+        plan.filter = filter;
         return Ok(());
     }
     hooks::before_exec(plan, subject)?;
@@ -74,7 +85,23 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("capabilities"), "cannot set the capabilities");
         push_sets(plan, sets, 0);
     }
+    plan.filter = filter;
     program::exec(plan, subject)
+}
+
+/// How the runtime was pinned is not the process's business: its cgroup is, and for `exec` what was asked for.
+fn cpus(plan: &mut Plan, subject: &Subject<'_>, at: &Pointer) -> Result<(), Invalid> {
+    // What is wrong in it is said in any case.
+    let affinity = scheduling::affinity(subject.process, at)?;
+    if subject.request.exec.is_none() || affinity.last.is_empty() {
+        plan.part(&Pointer::default(), "cannot let the process run on every CPU");
+        plan.push(Op::AllCpus {});
+        return Ok(());
+    }
+    let mask: Vec<u8> = affinity.last.iter().flat_map(|word| word.to_le_bytes()).collect();
+    plan.part(&at.of("execCPUAffinity").of("final"), "cannot bind the process to its CPUs");
+    plan.push(Op::Cpus { mask: &mask });
+    Ok(())
 }
 
 /// The end of `create`; `run` goes on at once.
@@ -106,7 +133,7 @@ fn keyring(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
     let at = Pointer::default();
     let name = c_string(format!("_ses.{}", subject.request.id), &at)?;
     plan.part(&at, "cannot join a new session keyring (--no-new-keyring leaves the caller's)");
-    plan.push(Op::Keyring { name: &name });
+    plan.push(Op::Keyring { name: &name, permissions: KEY_USR_SEARCH });
     Ok(())
 }
 

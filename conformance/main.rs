@@ -35,8 +35,10 @@ mod security;
 mod state;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -80,8 +82,10 @@ const PARTS: &[(&str, &[Test])] = &[
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
+    ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];

@@ -30,6 +30,10 @@ pub enum Need {
     Runtime(&'static str),
     /// AppArmor is on.
     AppArmor,
+    /// systemd is the machine's init system.
+    Systemd,
+    /// It is not.
+    NoSystemd,
     /// A process in a new cgroup may be scheduled in real time.
     RealTime,
     /// The file system of the temporary directory can be mounted with an id mapping.
@@ -118,6 +122,8 @@ impl Environment {
             Need::File(path) => (!super::present(path)).then(|| format!("no {path}")),
             Need::Program(program) => which(Path::new(program)).is_none().then(|| format!("no program {program}")),
             Need::Runtime(name) => (self.name != name).then(|| format!("asked of {name} alone")),
+            Need::Systemd => (!super::present("/run/systemd/system")).then(|| "systemd does not run here".to_owned()),
+            Need::NoSystemd => super::present("/run/systemd/system").then(|| "systemd runs here".to_owned()),
             Need::AppArmor => {
                 let on = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
                 (!on).then(|| "AppArmor is off".to_owned())

@@ -1,7 +1,6 @@
 //! The cgroup on this machine's own hierarchies: as root, `cargo test -p aril --lib cgroup::native -- --ignored`, on a v1, hybrid or v2 host.
 
 use super::*;
-use crate::config::Pointer;
 use crate::config::spec::Spec;
 use crate::host::Host;
 use serde_json::{Value, json};
@@ -302,8 +301,8 @@ fn limits_grow_and_shrink_together_or_say_what_is_missing() {
     let (place, cgroup) = bench.create();
     let memory = |limit: i64, swap: i64| json!({"memory": {"limit": limit, "swap": swap}, "pids": {"limit": 50}, "cpu": {"shares": 512, "quota": 20000}});
     let set = |resources: Value| -> Result<()> {
-        let resources = serde_json::from_value(resources).expect("resources");
-        cgroup.apply(&Limits::of(&resources, &Pointer::to("/linux/resources"), &place)?)
+        let change = Change::of(&json!({}), &resources, "1.3.0", place.memory_is_v2())?;
+        cgroup.apply(&Limits::change(&change, &place, &bench.host)?)
     };
     let read = |controller, file| cgroup.member(controller).expect(controller).dir.read(file).expect(file).trim().to_owned();
     let sizes = [(64 << 20, 128 << 20), (256 << 20, 512 << 20), (32 << 20, 32 << 20)];

@@ -124,6 +124,12 @@ impl Place {
         self.hierarchies.iter().find(|h| h.has(controller)).or_else(|| self.v2()).map(|h| h.version)
     }
 
+    /// Whether memory is limited by cgroup v2.
+    #[must_use]
+    pub fn memory_is_v2(&self) -> bool {
+        self.version_of("memory") == Some(Version::V2)
+    }
+
     pub(super) fn v2(&self) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|h| h.version == Version::V2)
     }

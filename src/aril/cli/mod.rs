@@ -22,6 +22,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update;
 mod usage;
 
 use crate::error::{Error, Result};
@@ -55,6 +56,8 @@ struct Cli {
 /// The commands: name, module, type.
 macro_rules! commands {
     ($($name:literal $module:ident $command:ident,)*) => {
+        // There is one.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug, Subcommand)]
         enum Command {
             $($command($module::$command),)*
@@ -98,6 +101,7 @@ commands! {
     "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
+    "update" update Update,
 }
 
 /// Does what a command line says: its log, and the exit status.

@@ -3,12 +3,14 @@
 mod capabilities;
 mod load;
 mod names;
+mod pids;
 mod required;
 mod top;
 mod user;
 
-pub use load::{Loaded, SIZE_MAX, load, parse};
+pub use load::{Loaded, SIZE_MAX, load, parse, resources};
 pub use oci_spec::runtime as spec;
+pub use pids::unlimited_pids;
 pub use top::check_top;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use super::{Creation, Global, Id, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps, scheduling};
-use crate::cgroup::{Cgroup, Limits, Place};
+use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
 use crate::compile::{self, Plan, Request, process::limits_from_outside};
@@ -47,6 +47,8 @@ pub struct Prepared {
     pub place: Place,
     /// The limits of its cgroup.
     pub limits: Limits,
+    /// The user to whom its cgroup is given.
+    pub cgroup_owner: Option<u32>,
     /// Its hooks.
     pub hooks: Hooks,
     /// What the executor will do.
@@ -80,6 +82,9 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
     let limits = Limits::resolve(loaded.spec.linux().as_ref(), &place, &host)?;
+    let namespaces = loaded.spec.linux().as_ref().map(|linux| compile::namespaces::resolve(linux, 0)).transpose()?;
+    let own_cgroup = namespaces.is_some_and(|namespaces| namespaces.makes(compile::namespaces::CGROUP));
+    let cgroup_owner = cgroup::owner::resolve(&loaded.spec, own_cgroup, &host);
     let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
     let descriptors = Descriptors::of(creation.preserve_fds)?;
     let request = Request {
@@ -100,7 +105,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     };
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
-    Ok(Prepared { bundle, rootfs, place, limits, hooks, plan, preserve_fds, host, loaded })
+    Ok(Prepared { bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, host, loaded })
 }
 
 /// The kinds of those namespaces that the configuration names by a path and that this process is in.
@@ -250,6 +255,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
         listener: seccomp.and_then(|seccomp| compile::seccomp::Listener::of(seccomp, &prepared.bundle)),
         place: prepared.place.clone(),
+        resources: cgroup::remembered(spec.linux().as_ref())?,
         program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
         poststart: prepared.hooks.poststart.clone(),
@@ -275,6 +281,9 @@ impl Making<'_> {
         if self.prepared.place.unit.is_some() {
             self.record.intent.place = self.prepared.place.clone();
             store.append(&Line::Placed(self.prepared.place.clone()))?;
+        }
+        if let Some(uid) = self.prepared.cgroup_owner {
+            cgroup.give(uid)?;
         }
         cgroup.apply_limits(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.

@@ -22,6 +22,7 @@ pub mod state_file;
 pub mod status;
 pub mod store;
 pub mod terminal;
+pub mod update;
 
 pub use id::Id;
 pub use status::{Refused, Status};

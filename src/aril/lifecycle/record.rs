@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct Intent {
     pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
+    /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
+    #[serde(default)]
+    pub resources: Value,
     /// Whether there is a program to start.
     pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
@@ -126,6 +130,8 @@ pub enum Line {
     Created(Created),
     /// The user's program runs.
     Started,
+    /// `update` has changed what it is limited to: all of it, as it is now.
+    Resources(Value),
 }
 
 /// What a record says.
@@ -165,6 +171,7 @@ impl Record {
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
                 (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
                 (Ok(Line::Started), Some(record)) => record.started = true,
+                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = resources,
                 // A newer aril has more to say: the checksum fits.
                 (Err(_), Some(_)) => {}
                 _ => return (record, false),
@@ -291,6 +298,7 @@ mod tests {
             beneath: None,
             listener: None,
             place: Place::none(),
+            resources: Value::Null,
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
@@ -322,6 +330,18 @@ mod tests {
             assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
             assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_last_resources_are_those_that_hold() {
+        let resources = |shares: u64| serde_json::json!({"cpu": {"shares": shares}});
+        let line = |shares| {
+            let json = serde_json::to_string(&Line::Resources(resources(shares))).expect("a line");
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        };
+        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).expect("whole");
+        assert!(record.started);
+        assert_eq!(record.intent.resources, resources(6));
     }
 
     #[test]

@@ -21,7 +21,8 @@ fn v2() -> Place {
 
 fn limits(resources: &Value, place: &Place) -> std::result::Result<Limits, Invalid> {
     let resources = serde_json::from_value(resources.clone()).expect("resources");
-    Limits::of(&resources, &Pointer::to("/linux/resources"), place)
+    let writes = super::writes(&resources, &resources, &Pointer::to("/linux/resources"), place)?;
+    Ok(Limits { writes, devices: None, lenient: false })
 }
 
 /// `file=text`, alternatives joined by ` or `, in the order of writing.

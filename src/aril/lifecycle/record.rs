@@ -339,7 +339,7 @@ mod tests {
             let json = serde_json::to_string(&Line::Resources(resources(shares))).expect("a line");
             format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
         };
-        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).expect("whole");
+        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).0.expect("whole");
         assert!(record.started);
         assert_eq!(record.intent.resources, resources(6));
     }

@@ -13,12 +13,16 @@ mod devices;
 mod errors;
 mod exec;
 mod fallback;
+mod features;
+mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
 mod hostname;
+mod idmap;
 mod lifecycle;
 mod masks;
+mod mount_links;
 mod mounts;
 mod namespaces;
 mod pause;
@@ -61,12 +65,16 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
+    ("features", features::TESTS),
+    ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
+    ("idmap", idmap::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
+    ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
     ("pause", pause::TESTS),

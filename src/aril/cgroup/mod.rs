@@ -33,7 +33,7 @@ pub use change::{Change, remembered};
 pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
-pub use place::{Hierarchy, Place, Version};
+pub use place::{Hierarchy, Manager, Place, Version};
 pub use systemd::Unit;
 pub use undo::Before;
 

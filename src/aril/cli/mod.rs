@@ -8,6 +8,7 @@ mod creation;
 mod delete;
 mod exec;
 mod explain;
+mod features;
 mod flags;
 mod kill;
 mod list;
@@ -101,6 +102,7 @@ commands! {
     "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
+    "features" features Features,
     "update" update Update,
 }
 

@@ -206,7 +206,7 @@ mod tests {
         }
 
         fn global(&self) -> Global {
-            Global { root: self.0.clone(), systemd_cgroup: false, log: Log::default() }
+            Global { root: self.0.clone(), cgroup_manager: crate::cgroup::Manager::Cgroupfs, log: Log::default() }
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_root_that_is_not_there_is_empty() {
-        let global = Global { root: "/does/not/exist".into(), systemd_cgroup: false, log: Log::default() };
+        let global = Global { root: "/does/not/exist".into(), cgroup_manager: crate::cgroup::Manager::Cgroupfs, log: Log::default() };
         assert_eq!(list(&global).expect("it is no error"), []);
     }
 

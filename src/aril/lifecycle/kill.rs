@@ -20,13 +20,14 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
     // Processes that share a pid namespace with others outlive the first one.
     let everyone = all || (signal == libc::SIGKILL && !record.intent.own_pid_namespace);
     let cgroup = || -> Result<Option<Cgroup>> { if record.of_another_boot()? { Ok(None) } else { Cgroup::open(&record.intent.place) } };
-    if everyone {
-        if let Some(cgroup) = cgroup()? {
-            cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"))?;
-        }
-        return Ok(());
+    if everyone && let Some(cgroup) = cgroup()? {
+        return cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"));
     }
+    // Without a cgroup nothing tells which processes are the container's but the first.
     let Some((pidfd, _)) = record.process()? else {
+        if everyone {
+            return Ok(());
+        }
         let status = record.status(|| store.try_lock().map(|free| !free))?;
         return Err(Refused::Status { id: id.clone(), status, verb: Verb::Kill }.into());
     };

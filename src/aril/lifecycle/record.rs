@@ -297,7 +297,7 @@ mod tests {
             owner: 0,
             beneath: None,
             listener: None,
-            place: Place::none(),
+            place: Place::default(),
             resources: Value::Null,
             program: true,
             own_pid_namespace: true,

@@ -2,6 +2,7 @@
 
 mod bpf;
 mod listener;
+pub mod names;
 mod section;
 #[cfg(test)]
 mod tests;

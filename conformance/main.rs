@@ -14,12 +14,16 @@ mod errors;
 mod events;
 mod exec;
 mod fallback;
+mod features;
+mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
 mod hostname;
+mod idmap;
 mod lifecycle;
 mod masks;
+mod mount_links;
 mod mounts;
 mod namespaces;
 mod pause;
@@ -63,12 +67,16 @@ const PARTS: &[(&str, &[Test])] = &[
     ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
+    ("features", features::TESTS),
+    ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
+    ("idmap", idmap::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
+    ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
     ("pause", pause::TESTS),

@@ -32,16 +32,17 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
         return Err(Refused::Status { id: id.clone(), status, verb: Verb::Kill }.into());
     };
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
+    // Before the signal: what fails after it fails too late.
+    let cgroup = if signal == libc::SIGKILL { cgroup()? } else { None };
     match sys::process::pidfd_send_signal(&pidfd, signal) {
         Err(sys::Error { errno: Errno::ESRCH, .. }) => Err(stopped().into()),
         other => other.doing(|| format!("cannot send signal {signal} to container {id}")),
     }?;
     // A frozen process of cgroup v1 does not even die.
-    if signal == libc::SIGKILL
-        && let Some(cgroup) = cgroup()?
-        && cgroup.is_frozen().unwrap_or(false)
-    {
-        cgroup.thaw()?;
+    match cgroup {
+        Some(cgroup) if cgroup.is_frozen().unwrap_or(false) => {
+            cgroup.thaw().doing(|| format!("cannot thaw container {id}, so that it ends"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

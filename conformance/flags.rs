@@ -242,8 +242,7 @@ const READY: &str = "probe notify STATUS=up READY=1 && sleep 300";
 /// Runs the bundle in the foreground until it is ready, then ends it.
 fn ready_in_the_foreground(t: &Case, b: &Bundle, address: &str, hear: impl Fn() -> String) {
     let c = Container::of(t, b);
-    let null = std::process::Stdio::null;
-    let mut run = t.run_call(&[], b).env("NOTIFY_SOCKET", address).spawn(null(), null(), null());
+    let mut run = t.run_call(&[], b).env("NOTIFY_SOCKET", address).begin();
     assert_eq!(hear(), "READY=1");
     assert_eq!(hear(), "BARRIER=1");
     c.kill("KILL");
@@ -261,9 +260,10 @@ fn readiness_when_detached(t: &Case) {
     let manager = Manager::listen(t);
     let b = t.bundle_sh(READY);
     let c = Container::of(t, &b);
-    t.run_call(&["--detach"], &b).env("NOTIFY_SOCKET", manager.path.to_str().unwrap()).spawn_and_leave();
+    let mut call = t.run_call(&["--detach"], &b).env("NOTIFY_SOCKET", manager.path.to_str().unwrap()).begin();
     assert_eq!(manager.hear(), format!("MAINPID={}\nREADY=1", c.pid()));
     assert_eq!(manager.hear(), "BARRIER=1");
+    assert!(runtime::wait(&mut call, patience()).expect("it ends").success());
 }
 
 fn readiness_after_start(t: &Case) {
@@ -274,9 +274,10 @@ fn readiness_after_start(t: &Case) {
     let address = manager.path.to_str().unwrap();
     t.create_call(&[], &b).env("NOTIFY_SOCKET", address).run().ok();
     assert_eq!(c.status(), "created");
-    c.call("start", &[], &[]).env("NOTIFY_SOCKET", address).spawn_and_leave();
+    let mut call = c.call("start", &[], &[]).env("NOTIFY_SOCKET", address).begin();
     assert_eq!(manager.hear(), format!("MAINPID={}\nREADY=1", c.pid()));
     assert_eq!(manager.hear(), "BARRIER=1");
+    assert!(runtime::wait(&mut call, patience()).expect("it ends").success());
     assert!(manager.silent());
     c.kill("KILL").wait_for("stopped").delete();
 }
@@ -294,9 +295,7 @@ fn readiness_that_never_comes(t: &Case) {
     let manager = Manager::listen(t);
     let b = t.bundle_sh("probe notify STATUS=starting; sleep 300");
     let c = Container::of(t, &b);
-    let null = std::process::Stdio::null;
-    let call = t.run_call(&["--detach"], &b).env("NOTIFY_SOCKET", manager.path.to_str().unwrap());
-    let mut run = call.spawn(null(), null(), null());
+    let mut run = t.run_call(&["--detach"], &b).env("NOTIFY_SOCKET", manager.path.to_str().unwrap()).begin();
     eventually("it runs", || (c.known() && c.status() == "running").then_some(()));
     assert!(run.try_wait().unwrap().is_none(), "it did not wait");
     c.delete_force().ok();

@@ -155,8 +155,8 @@ impl<'a> Call<'a> {
 
     /// Begins the call, with nothing to read and nowhere to write: for one that tells others what it has to say.
     #[track_caller]
-    pub fn spawn_and_leave(&self) {
-        self.spawn(Stdio::null(), Stdio::null(), Stdio::null());
+    pub fn begin(&self) -> Child {
+        self.spawn(Stdio::null(), Stdio::null(), Stdio::null())
     }
 
     /// Makes the call. Output goes through files: what a container still holds open cannot keep the test waiting.

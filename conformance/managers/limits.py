@@ -62,7 +62,7 @@ def _(m):
 @test("limit: CPU shares", "podman", "docker")
 def _(m):
     controller("cpu")
-    shares = limit_file(m, "cat cpu.weight cpu/cpu.shares 2>/dev/null", "--cpu-shares=512")
+    shares = limit_file(m, "cat cpu.weight cpu/cpu.shares 2>/dev/null; true", "--cpu-shares=512")
     # 20 by the conversion of older runtimes, 59 by the one of today, in which 1024 shares are the default weight of 100.
     if shares not in (["512"] if has_v1("cpu") else ["20", "59"]):
         raise Failed(f"shares of 512 are {shares}")
@@ -114,7 +114,7 @@ def _(m):
 @test("update keeps the device rules", "podman", "docker")
 def _(m):
     controller("memory")
-    script = f"trap '{OPEN_KMSG}' USR1; echo ready; while :; do sleep 0.1; done"
+    script = f"trap '({OPEN_KMSG}) 2>&1' USR1; echo ready; while :; do sleep 0.1; done"
     with started(m, *shell(script), cap_add=["MKNOD"]) as name:
         until_logged(m, name, "ready")
         must(m.argv("update", "--memory=128m", "--memory-swap=128m", name))

@@ -17,8 +17,10 @@ mod foreign;
 mod hangs;
 mod hooks;
 mod hostname;
+mod idmap;
 mod lifecycle;
 mod masks;
+mod mount_links;
 mod mounts;
 mod namespaces;
 mod pause;
@@ -65,8 +67,10 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
+    ("idmap", idmap::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
+    ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
     ("pause", pause::TESTS),

@@ -159,7 +159,7 @@ fn chdir(x: &mut Executor, path: &CStr, early: bool, make: bool) -> Result<()> {
     let mut dir = openat2(general::AT_FDCWD, path, flags, 0, general::RESOLVE_NO_MAGICLINKS);
     if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (make, &dir) {
         let root = openat2(general::AT_FDCWD, c"/", flags, 0, 0)?;
-        dir = paths::target(root, path, Kind::Directory).map(|(dir, _)| dir);
+        dir = paths::target(root, path, Kind::Directory, false).map(|(dir, _)| dir);
         close(root);
     }
     let entered = dir.and_then(|dir| {

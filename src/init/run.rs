@@ -148,7 +148,8 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Network {} => namespaces::network(talk),
         Op::Dumpable { on } => sys::prctl(linux_raw_sys::prctl::PR_SET_DUMPABLE, on.into()).map(drop),
         Op::Propagation { path, recursive, kind } => mounts::propagation(path, recursive, kind),
-        Op::OpenTree { into, at, path, recursive } => mounts::open_tree(x, into, at, path, recursive),
+        Op::OpenTree { into, at, path, recursive, nofollow } => mounts::open_tree(x, into, at, path, recursive, nofollow),
+        Op::Label { mount, label } => mounts::label(x.get(mount)?, label),
         Op::NewFs { into, kind, options, attr } => mounts::new_fs(x, into, kind, &options, attr),
         Op::SetAttr { mount, recursive, set, clear, propagation, userns } => {
             let userns = if userns == Slot::NONE { 0 } else { x.get(userns)? };
@@ -169,7 +170,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Mknod { at, path, mode, major, minor, uid, gid } => {
             mounts::mknod(x.get(at)?, path, &mounts::Node { mode, device: (major, minor), uid, gid })
         }
-        Op::Symlink { at, path, to } => mounts::symlink(x.get(at)?, path, to),
+        Op::Symlink { at, path, to, exact } => mounts::symlink(x.get(at)?, path, to, exact),
         Op::PivotRoot { root } => mounts::pivot_root(x.get(root)?),
         Op::MoveRoot { root } => mounts::move_root(x.get(root)?),
         Op::Chroot { root } => mounts::chroot(x.get(root)?),

@@ -16,6 +16,7 @@ use crate::sys::process::Child;
 use crate::sys::{self, Errno};
 use aril_plan::{Ask, Op};
 use nix::fcntl::OFlag;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -66,7 +67,8 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let loaded = config::load(&path)?;
     let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
-    if loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some()) {
+    let labels = loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
+    if labels || loaded.spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some()) {
         host.probe_modules();
     }
     if host.kernel < KERNEL_FLOOR {
@@ -95,6 +97,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         host: &host,
         place: &place,
         hosts_namespaces: hosts_namespaces(&loaded.spec),
+        links: &links(&loaded.spec, &bundle),
         program: loaded.process,
         gate: mode == Mode::Create,
         no_pivot: creation.no_pivot,
@@ -106,6 +109,12 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
     Ok(Prepared { bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, host, loaded })
+}
+
+/// What the symbolic links say that mounts are to copy. A source that is none, or is not there, is mounted, or is missed then.
+fn links(spec: &config::spec::Spec, bundle: &Path) -> BTreeMap<usize, PathBuf> {
+    let sources = compile::mounts::copied_links(spec.mounts().as_deref().unwrap_or_default(), bundle);
+    sources.filter_map(|(i, source)| Some((i, sys::fs::read_link(&source).ok()?))).collect()
 }
 
 /// The kinds of those namespaces that the configuration names by a path and that this process is in.

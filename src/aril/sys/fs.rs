@@ -108,6 +108,14 @@ pub fn fstat(file: impl AsFd) -> Result<nix::sys::stat::FileStat> {
     nix::sys::stat::fstat(file).map_err(|e| Error::bare("fstat", e))
 }
 
+/// `readlink(2)`
+///
+/// # Errors
+/// The errno of the call: `EINVAL` where it is no link.
+pub fn read_link(path: &Path) -> Result<std::path::PathBuf> {
+    nix::fcntl::readlink(path).map(Into::into).map_err(|e| Error::new("readlink", path, e))
+}
+
 /// Whether a name is in a directory, whatever it is.
 ///
 /// # Errors

@@ -29,7 +29,10 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
     }
     let (top, target) = (plan.slot(), plan.slot());
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind: Kind::RealDirectory, like: Slot::NONE });
-    let options: Strings = [c"source=tmpfs", c"mode=755"].into_iter().collect();
+    let mut options: Strings = [c"source=tmpfs", c"mode=755"].into_iter().collect();
+    if let Some(context) = super::label::context(subject)? {
+        options.push(&context);
+    }
     plan.push(Op::NewFs { into: top, kind: c"tmpfs", options: options.list(), attr: attr & !attr::RDONLY });
     plan.push(Op::MoveMount { mount: top, target });
     for (index, hierarchy) in mounts.iter().enumerate() {
@@ -42,7 +45,7 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
             &Hierarchy { index, version: hierarchy.version, controllers: &hierarchy.controllers, path: &path, attr, own },
         )?;
         for controller in hierarchy.controllers.iter().filter(|c| **c != name && !c.starts_with("name=")) {
-            plan.push(Op::Symlink { at: root, path: &below(mount, controller)?, to: &c_string(name.as_str(), &mount.at)? });
+            plan.push(Op::Symlink { at: root, path: &below(mount, controller)?, to: &c_string(name.as_str(), &mount.at)?, exact: false });
         }
     }
     if attr & attr::RDONLY != 0 {

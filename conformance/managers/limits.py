@@ -33,10 +33,10 @@ def has_v1(name):
 
 
 def block_device():
-    """A block device with a driver: path, and MAJOR:MINOR."""
+    """A block device that holds something: path, and MAJOR:MINOR."""
     for name in sorted(os.listdir("/sys/block")):
         number = pathlib.Path("/sys/block", name, "dev").read_text().strip()
-        if os.path.exists(f"/dev/{name}"):
+        if os.path.exists(f"/dev/{name}") and pathlib.Path("/sys/block", name, "size").read_text().strip() != "0":
             return f"/dev/{name}", number
     raise Skip("no block device of /sys/block is in /dev")
 
@@ -71,6 +71,8 @@ def _(m):
 @test("limit: block IO by device", "podman", "docker")
 def _(m):
     controller("blkio" if has_v1("blkio") else "io")
+    if m.name == "docker" and "io.max" in must(m.argv("info", "--format={{json .Warnings}}")):
+        raise Skip("docker info: no io.max support, so that it passes on no rates")
     path, number = block_device()
     flags = [f"--device-read-bps={path}:1mb", f"--device-write-iops={path}:100"]
     with started(m, "sleep", "1000", more=flags) as name:

@@ -11,8 +11,11 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod events;
 mod exec;
 mod fallback;
+mod features;
+mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
@@ -61,8 +64,11 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
+    ("features", features::TESTS),
+    ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),

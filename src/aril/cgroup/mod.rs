@@ -15,15 +15,18 @@ mod freeze;
 pub mod join;
 mod knobs;
 mod limits;
+mod mark;
 mod mounts;
 pub mod owner;
 mod place;
 mod processes;
 mod remove;
+pub mod stats;
 mod systemd;
 mod text;
 mod undo;
 mod unit;
+mod watch;
 
 #[cfg(test)]
 mod native;
@@ -32,9 +35,10 @@ pub use change::{Change, remembered};
 pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
-pub use place::{Hierarchy, Place, Version};
+pub use place::{Hierarchy, Manager, Place, Version};
 pub use systemd::Unit;
 pub use undo::Before;
+pub use watch::{Event, Watch};
 
 use crate::error::{Doing, Result};
 use crate::sys;

@@ -4,7 +4,7 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
@@ -371,6 +371,10 @@ impl Attend for Making<'_> {
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
             Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => spec.process().as_ref().map_or(Ok(()), |process| limits(executor.pid, process)).map(done),
+            Op::Ask { what: Ask::NetDevices } => {
+                let devices = spec.linux().as_ref().map(compile::net_devices::resolve).transpose()?.unwrap_or_default();
+                net_devices::hand_over(executor.pid, &devices).map(done)
+            }
             Op::Ask { what: Ask::Scheduler } => self.process(executor, scheduling::set_scheduler).map(done),
             Op::Ask { what: Ask::IoPriority } => self.process(executor, scheduling::set_io_priority).map(done),
             Op::Hook { .. } => {

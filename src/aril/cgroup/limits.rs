@@ -131,6 +131,7 @@ fn write(
         None if unlimited || nature => return Ok(None),
         Some(Version::V1) => &knob.v1,
         Some(Version::V2) => &knob.v2,
+        None if place.hierarchies.is_empty() => return Err(Invalid::new(&at, "the container has no cgroup, which the limit needs")),
         None => return Err(Invalid::new(&at, format!("this host has no {} controller, which the limit needs", knob.controller))),
     };
     let files = match way {
@@ -183,6 +184,9 @@ fn unified(resources: &LinuxResources, at: &Pointer, place: &Place) -> std::resu
             return Err(refused("has a value that is empty or has a control character"));
         }
         let controller = if controller == "cgroup" { "" } else { controller };
+        if place.hierarchies.is_empty() {
+            return Err(refused("cannot be set: the container has no cgroup"));
+        }
         if place.v2().is_none() || place.version_of(controller) == Some(Version::V1) {
             return Err(refused("needs cgroup v2, and this host has its controller in cgroup v1"));
         }

@@ -15,6 +15,7 @@ mod freeze;
 pub mod join;
 mod knobs;
 mod limits;
+mod mark;
 mod mounts;
 pub mod owner;
 mod place;
@@ -32,7 +33,7 @@ pub use change::{Change, remembered};
 pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
-pub use place::{Hierarchy, Place, Version};
+pub use place::{Hierarchy, Manager, Place, Version};
 pub use systemd::Unit;
 pub use undo::Before;
 

@@ -33,7 +33,7 @@ impl Bench {
     }
 
     fn place(&self) -> Place {
-        Place::resolve(&self.spec, "id", &self.host, false).expect("a place")
+        Place::resolve(&self.spec, "id", &self.host, Manager::Cgroupfs).expect("a place")
     }
 
     fn limits(&self, place: &Place) -> Limits {
@@ -351,7 +351,7 @@ fn who_may_not_make_cgroups_does_without() {
     let config =
         |linux: Value| -> Spec { serde_json::from_value(json!({"ociVersion": "1.0.2", "linux": linux})).expect("a configuration") };
     let spec = config(json!({}));
-    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, false).expect("a place");
+    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let limits = Limits::resolve(spec.linux().as_ref(), &place, &host).expect("limits");
     let cgroup = Cgroup::create(&mut place).expect("no cgroup");
     assert!(place.hierarchies.is_empty() && cgroup.fd().is_none() && !cgroup.needs_migration());
@@ -360,14 +360,14 @@ fn who_may_not_make_cgroups_does_without() {
 
     // What was asked for is not passed over.
     let spec = config(json!({"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}}));
-    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, false).expect("a place");
+    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let limits = Limits::resolve(spec.linux().as_ref(), &place, &host).expect("limits");
     let cgroup = Cgroup::create(&mut place).expect("no cgroup");
     let error = cgroup.apply(&limits).expect_err("a limit").chain();
     assert!(error.contains("/linux/resources/hugepageLimits/0") && error.contains("not permitted"), "{error}");
 
     let spec = config(json!({"cgroupsPath": "/aril-cgtest-nobody"}));
-    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, false).expect("a place");
+    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let error = Cgroup::create(&mut place).expect_err("a path that was asked for").chain();
     assert!(error.contains("Permission denied"), "{error}");
 }

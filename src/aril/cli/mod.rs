@@ -8,6 +8,7 @@ mod creation;
 mod delete;
 mod exec;
 mod explain;
+mod features;
 mod flags;
 mod kill;
 mod list;
@@ -25,7 +26,7 @@ mod tests;
 mod update;
 mod usage;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::refusal;
 use crate::lifecycle::Global;
 use crate::log::Log;
@@ -72,6 +73,12 @@ macro_rules! commands {
                 }
             }
 
+            fn name(&self) -> &'static str {
+                match self {
+                    $(Command::$command(_) => $name,)*
+                }
+            }
+
             fn run(self, global: &Global) -> Result<u8> {
                 match self {
                     $(Command::$command(it) => it.run(global),)*
@@ -95,6 +102,7 @@ commands! {
     "ps" ps Ps,
     "spec" spec Spec,
     "explain" explain Explain,
+    "features" features Features,
     "update" update Update,
 }
 
@@ -132,10 +140,21 @@ impl Cli {
             Err(error) => return (Log::default(), Err(error)),
         };
         let outcome = self.flags.global(log.clone()).and_then(|global| match self.command {
-            Some(command) => command.run(&global),
+            Some(command) => {
+                let name = command.name();
+                command.run(&global).map_err(|error| named(name, error))
+            }
             None => print(&Cli::command().render_help().to_string()).map(|()| 0),
         });
         (log, outcome.map_err(refusal::explained))
+    }
+}
+
+/// The name of a call alone does not say what was to be done.
+fn named(command: &str, error: Error) -> Error {
+    match error {
+        Error::Sys(_) => Error::Doing { what: format!("{command} failed"), at: None, source: Box::new(error) },
+        other => other,
     }
 }
 

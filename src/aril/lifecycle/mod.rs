@@ -6,11 +6,13 @@ pub mod delete;
 pub mod exec;
 pub mod exec_process;
 pub mod explain;
+pub mod features;
 pub mod foreign;
 pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod lock;
 pub mod pause;
 pub mod ps;
 pub mod record;
@@ -33,8 +35,8 @@ use std::path::PathBuf;
 pub struct Global {
     /// The state root: one directory per container below it.
     pub root: PathBuf,
-    /// Cgroups by systemd.
-    pub systemd_cgroup: bool,
+    /// Who makes the cgroups of new containers.
+    pub cgroup_manager: crate::cgroup::Manager,
     /// Where warnings go.
     pub log: crate::log::Log,
 }

@@ -10,6 +10,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod process;
+pub mod program;
 pub mod sched;
 pub mod socket;
 pub mod term;

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod events;
 mod exec;
 mod fallback;
 mod features;
@@ -64,6 +65,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),

@@ -6,6 +6,8 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod explain;
 mod features;
@@ -100,6 +102,7 @@ commands! {
     "pause" pause Pause,
     "resume" resume Resume,
     "ps" ps Ps,
+    "events" events Events,
     "spec" spec Spec,
     "explain" explain Explain,
     "features" features Features,

@@ -1,7 +1,8 @@
 //! The flags before the command.
 
 use super::root;
-use crate::error::{Error, Result};
+use crate::cgroup::Manager;
+use crate::error::Result;
 use crate::lifecycle::Global;
 use crate::log::{Format, Level, Log};
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
@@ -14,8 +15,8 @@ pub(super) struct Flags {
     /// Directory for the state of containers [default: /run/aril; without root, $XDG_RUNTIME_DIR/aril]
     #[arg(long, value_name = "DIR", value_parser = path())]
     root: Option<PathBuf>,
-    /// File that warnings and errors are appended to; errors go to standard error as well
-    #[arg(long, value_name = "FILE", value_parser = path())]
+    /// File that warnings and errors are appended to, journald:ID or syslog:ID; errors go to standard error as well
+    #[arg(long, value_name = "LOG", value_parser = path())]
     log: Option<PathBuf>,
     /// How lines of the log are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -44,13 +45,6 @@ pub(super) struct Flags {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Manager {
-    Systemd,
-    Cgroupfs,
-    Disabled,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rootless {
     True,
     False,
@@ -75,23 +69,21 @@ impl Flags {
     pub(super) fn log(&self) -> Result<Log> {
         let level = if self.debug { Level::Debug } else { self.log_level };
         let Some(path) = given(self.log.clone()) else { return Ok(Log::to_stderr(level)) };
-        let bytes = path.as_os_str().as_encoded_bytes();
-        if bytes.starts_with(b"journald:") || bytes.starts_with(b"syslog:") {
-            return Err(Error::Other(format!("cannot log to {path:?}: name a file, as PATH or file:PATH")));
+        match path.to_str().and_then(|text| text.split_once(':')) {
+            Some(("journald", id)) => Log::journal(id, level),
+            Some(("syslog", id)) => Log::syslog(id, level),
+            Some(("file", file)) => Log::open(Path::new(file), self.log_format, level),
+            _ => Log::open(&path, self.log_format, level),
         }
-        Log::open(path.to_str().and_then(|text| text.strip_prefix("file:")).map_or(&*path, Path::new), self.log_format, level)
     }
 
     /// What the verbs need to know of these flags.
     ///
     /// # Errors
-    /// The state root cannot be one, or a flag is not supported.
+    /// The state root cannot be one.
     pub(super) fn global(&self, log: Log) -> Result<Global> {
-        let systemd_cgroup = match self.cgroup_manager {
-            Some(Manager::Disabled) => return Err(Error::Other("--cgroup-manager disabled is not supported yet".to_owned())),
-            Some(manager) => manager == Manager::Systemd,
-            None => self.systemd_cgroup,
-        };
-        Ok(Global { root: root::resolve(given(self.root.clone()))?, systemd_cgroup, log })
+        let by_switch = if self.systemd_cgroup { Manager::Systemd } else { Manager::default() };
+        let cgroup_manager = self.cgroup_manager.unwrap_or(by_switch);
+        Ok(Global { root: root::resolve(given(self.root.clone()))?, cgroup_manager, log })
     }
 }

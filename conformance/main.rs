@@ -26,6 +26,7 @@ mod masks;
 mod mount_links;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pause;
 mod process;
 mod propagation;
@@ -79,6 +80,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("net_devices", net_devices::TESTS),
     ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),

@@ -14,6 +14,7 @@ mod features;
 mod flags;
 mod kill;
 mod list;
+mod name;
 mod pause;
 mod ps;
 mod resume;

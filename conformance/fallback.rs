@@ -116,7 +116,8 @@ static FALLBACKS: &[Switch] = &[
         SYS_memfd_create When::Bits(1, MFD_EXEC | MFD_NOEXEC_SEAL) => EINVAL,
         SYS_fcntl When::IsWithBits((1, F_ADD_SEALS), (2, F_SEAL_EXEC)) => EINVAL
     ], &[], scenario),
-    off("memfd_execution", "EACCES", refuse![SYS_memfd_create When::NoBits(1, MFD_NOEXEC_SEAL) => EACCES], &[], scenario),
+    // By its name: before Linux 6.3 the flags do not tell what is to be executed from what is not.
+    off("memfd_execution", "EACCES", refuse![SYS_memfd_create When::Text(0, "aril-init") => EACCES], &[], scenario),
     off("cgroup_kill", "ENOENT", refuse![SYS_openat2 When::Text(1, "cgroup.kill") => ENOENT], &[Need::V2], scenario),
     off("session_keyring", "ENOSYS", refuse![SYS_keyctl When::Always => ENOSYS], &[], scenario),
     off("cpu_affinity", "EPERM", refuse![SYS_sched_setaffinity When::Always => EPERM], &[], scenario),

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod exec;
 mod fallback;
 mod foreign;
 mod hangs;
@@ -29,6 +30,7 @@ mod rlimits;
 mod root;
 mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod security;
 mod state;
 mod support;
@@ -55,6 +57,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
@@ -73,6 +76,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("root", root::TESTS),
     ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
+    ("seccomp_notify", seccomp_notify::TESTS),
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
@@ -119,6 +123,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     );
     let parts = std::env::var("PARTS").unwrap_or_default();
     let parts: Vec<_> = parts.split(',').filter(|part| !part.is_empty()).collect();
+    if let Some(unknown) = parts.iter().find(|name| **name != "fallback" && !PARTS.iter().any(|(part, _)| part == *name)) {
+        return Err(format!("PARTS: there is no part {unknown}"));
+    }
     let all = PARTS.iter().filter(|(part, _)| parts.is_empty() || parts.contains(part));
     let mut all: Vec<(String, Test)> =
         all.flat_map(|(part, tests)| tests.iter().map(move |t| (format!("{part}::{}", t.name), t.clone()))).collect();

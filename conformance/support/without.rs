@@ -36,8 +36,6 @@ pub enum When {
     Always,
     /// It has one of these bits.
     Bits(usize, u64),
-    /// It has none of them.
-    NoBits(usize, u64),
     /// It is this.
     Is(usize, u64),
     /// It is this, and another one has one of these bits.
@@ -85,7 +83,6 @@ impl When {
         match self {
             When::Always => true,
             When::Bits(arg, bits) => seen.args[arg] & bits != 0,
-            When::NoBits(arg, bits) => seen.args[arg] & bits == 0,
             When::Is(arg, value) => seen.args[arg] == value,
             When::IsWithBits((arg, value), (other, bits)) => seen.args[arg] == value && seen.args[other] & bits != 0,
             When::Points(arg, bits) => {

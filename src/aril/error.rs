@@ -19,6 +19,9 @@ pub enum Error {
     /// A step of the executor failed.
     #[error(transparent)]
     Fault(#[from] crate::boot::Fault),
+    /// `exec` failed: the container goes on, and so does its status.
+    #[error("exec failed")]
+    Exec(#[source] Box<Error>),
     /// Anything else that has no type of its own: a whole sentence without a full stop.
     #[error("{0}")]
     Other(String),
@@ -56,6 +59,7 @@ impl Error {
         match self {
             Error::Invalid(invalid) => Some(&invalid.at),
             Error::Fault(fault) => Some(&fault.at),
+            Error::Exec(source) => source.at(),
             Error::Doing { at, source, .. } => at.as_ref().or_else(|| source.at()),
             _ => None,
         }
@@ -67,9 +71,15 @@ impl Error {
         match self {
             Error::Sys(error) => Some(&error.call),
             Error::Fault(fault) => Some(&fault.call),
-            Error::Doing { source, .. } => source.call(),
+            Error::Doing { source, .. } | Error::Exec(source) => source.call(),
             _ => None,
         }
+    }
+
+    /// What a command that fails by it ends with: 255 of `exec`, whose own process may end with 1.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        if matches!(self, Error::Exec(_)) { 255 } else { 1 }
     }
 
     /// The errno at the bottom of the chain.
@@ -78,7 +88,7 @@ impl Error {
         match self {
             Error::Sys(error) => Some(error.errno),
             Error::Fault(fault) => Some(fault.errno),
-            Error::Doing { source, .. } => source.errno(),
+            Error::Doing { source, .. } | Error::Exec(source) => source.errno(),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The command `aril`: parse, dispatch, say once what went wrong.
 //!
-//! Exit status: `run` in the foreground ends as the container's process does (its status, or 128 + signal); every failure of aril itself,
-//! a wrong command line among them, is 1; anything else is 0.
+//! Exit status: `run` and `exec` in the foreground end as the process does (its status, or 128 + signal); every failure of aril itself, a wrong
+//! command line among them, is 1, but one of `exec` is 255; anything else is 0.
 
 #![no_main]
 
@@ -29,7 +29,7 @@ extern "C" fn main() -> i32 {
         }
         Err(error) => {
             log.error(&error);
-            1
+            error.status().into()
         }
     }
 }

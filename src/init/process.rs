@@ -25,10 +25,11 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
             let set = call(Sysno::sched_setaffinity, [0, size_of_val(&mask), mask.as_ptr() as usize, 0, 0, 0]).map(drop);
             tolerate(tolerate(set, errno::EPERM), errno::ENOSYS) // nothing is given away by fewer CPUs
         }
+        Op::Cpus { mask } => call(Sysno::sched_setaffinity, [0, mask.len(), mask.as_ptr() as usize, 0, 0, 0]).map(drop),
         Op::Loopback {} => loopback(),
         Op::Listen { socket } => call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop),
         Op::Umask { mask } => call(Sysno::umask, [mask as usize, 0, 0, 0, 0, 0]).map(drop),
-        Op::Chdir { path, early } => chdir(x, path, early),
+        Op::Chdir { path, early, make } => chdir(x, path, early, make),
         Op::Keyring { name, permissions } => tolerate(keyring(name, permissions), errno::ENOSYS), // a kernel without keys
         Op::MemoryPolicy { mode, nodes } => {
             // The kernel takes one bit less than it is told.
@@ -43,7 +44,6 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         Op::Capabilities { effective, permitted, inheritable } => capset(effective, permitted, inheritable),
         Op::Ambient { raise } => ambient(raise),
         Op::NoNewPrivileges {} => sys::prctl(prctl::PR_SET_NO_NEW_PRIVS, 1).map(drop),
-        Op::Seccomp { flags, filter } => seccomp(flags, filter),
         Op::Personality { persona } => call(Sysno::personality, [persona as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Find { candidates } => find(x, &candidates),
         Op::Exec { args, env } => exec(x, &args, &env),
@@ -134,22 +134,30 @@ struct Program {
     filter: *const u8,
 }
 
-fn seccomp(flags: u32, filter: &[u8]) -> Result<()> {
+/// Loads the filter. One that notifies somebody is handed to the host, which sees that it gets there; from the load on, what this process calls
+/// (`sendmsg`, `read`, `execve`, and `capset` and `prctl` where capabilities were lent) is subject to it.
+pub(crate) fn seccomp(talk: &Talk, step: u32, flags: u32, filter: &[u8]) -> Result<()> {
+    const NEW_LISTENER: u32 = 8;
     const SET_MODE_FILTER: usize = 1;
     let len = u16::try_from(filter.len() / 8).map_err(|_| failure(Sysno::seccomp, errno::EINVAL))?;
     let program = Program { len, filter: filter.as_ptr() };
-    call(Sysno::seccomp, [SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0]).map(drop)
+    let listener = call(Sysno::seccomp, [SET_MODE_FILTER, flags as usize, (&raw const program) as usize, 0, 0, 0])?;
+    if flags & NEW_LISTENER != 0 {
+        // Closed by execve(2).
+        talk.ask(About::Ask, step, sys::int(listener))?;
+    }
+    Ok(())
 }
 
 /// The working directory: resolved without magic links, so that no descriptor of the host can be meant (CVE-2024-21626), and made where it
 /// is missing.
-fn chdir(x: &mut Executor, path: &CStr, early: bool) -> Result<()> {
+fn chdir(x: &mut Executor, path: &CStr, early: bool, make: bool) -> Result<()> {
     if x.in_cwd && !early {
         return Ok(());
     }
     let flags = general::O_PATH | general::O_DIRECTORY;
     let mut dir = openat2(general::AT_FDCWD, path, flags, 0, general::RESOLVE_NO_MAGICLINKS);
-    if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (early, &dir) {
+    if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (make, &dir) {
         let root = openat2(general::AT_FDCWD, c"/", flags, 0, 0)?;
         dir = paths::target(root, path, Kind::Directory).map(|(dir, _)| dir);
         close(root);

@@ -185,6 +185,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Created { keep } => process::created(x, talk, step, keep),
         Op::Gate { listener } => process::gate(x.get(listener)?, talk),
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
+        Op::Seccomp { flags, filter } => process::seccomp(talk, step, flags, filter),
         Op::CloseFrom { first } => process::close_from(talk, step, first),
         other => process::one(x, other),
     }

@@ -182,6 +182,8 @@ ops! {
     // The process.
     /// `sched_setaffinity(2)` to every CPU: how the runtime was pinned is not the container's business, its cpuset is.
     39 AllCpus {}
+    /// `sched_setaffinity(2)`: the CPUs as a bit mask, lowest first.
+    38 Cpus { mask: &'a [u8] }
     /// `sethostname(2)`.
     40 Hostname { name: &'a [u8] }
     /// `setdomainname(2)`.
@@ -193,8 +195,8 @@ ops! {
     43 Rlimit { resource: u32, soft: u64, hard: u64 }
     /// `umask(2)`.
     44 Umask { mask: u32 }
-    /// `chdir(2)`, the directory made if missing. With `early` a refused access is no fault yet: the user's own try comes later.
-    45 Chdir { path: &'a CStr, early: bool }
+    /// `chdir(2)`, where that was not done yet. With `early` a refused access is no fault yet: the user's own try comes later.
+    45 Chdir { path: &'a CStr, early: bool, /** The directory is made if missing. */ make: bool }
     /// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)`, and these permissions besides those that a new keyring has (`KEYCTL_SETPERM`).
     46 Keyring { name: &'a CStr, permissions: u32 }
     /// `prctl(PR_CAPBSET_DROP)` of every capability but these.
@@ -213,7 +215,8 @@ ops! {
     53 Ambient { raise: u64 }
     /// `prctl(PR_SET_NO_NEW_PRIVS)`.
     54 NoNewPrivileges {}
-    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`.
+    /// `seccomp(SECCOMP_SET_MODE_FILTER)`; the filter is an array of `struct sock_filter`. With `NEW_LISTENER` its descriptor goes to the host, which
+    /// answers when the agent has it.
     55 Seccomp { flags: u32, filter: &'a [u8] }
     /// `personality(2)`.
     56 Personality { persona: u32 }

@@ -12,6 +12,8 @@
 //!    │ ── Answer ───────────────────────────▶ │   create: the executor hangs up and waits at the gate, where `start` says the same
 //!    │                                        │   run: it goes on at once
 //!    │ ◀─────────────────────────── Leaving ── │   nothing is left but execve(2)
+//!    │ ◀─────────────────────────────── Ask ── │   a seccomp filter that notifies somebody is loaded, its descriptor beside
+//!    │ ── Answer ───────────────────────────▶ │
 //!    │ ◀──────────────────── end of stream ── │   the user's program runs
 //!    │ ◀───────────────────────────── Fault ── │   instead of any of these: a step failed, and the executor ends
 //! ```

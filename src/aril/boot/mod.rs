@@ -3,6 +3,7 @@
 pub mod hooks;
 pub mod idmaps;
 pub mod image;
+pub mod listener;
 pub mod open;
 pub mod scheduling;
 pub mod spawn;

@@ -13,21 +13,21 @@ use std::path::{Path, PathBuf};
 
 /// Opens the sources in order.
 ///
-/// `gate` is the socket on which `start` will be heard.
+/// `given` is what the caller has opened itself: for [`Source::Gate`] or [`Source::First`].
 ///
 /// # Errors
 /// The first that cannot be opened, with the part of the configuration that wants it.
-pub fn sources(plan: &Plan, place: &Place, gate: Option<&OwnedFd>) -> Result<Vec<OwnedFd>> {
+pub fn sources(plan: &Plan, place: &Place, given: Option<&OwnedFd>) -> Result<Vec<OwnedFd>> {
     let mut files = Vec::with_capacity(plan.sources.len());
     for (part, source) in &plan.sources {
         let part = &plan.parts[*part];
-        let file = one(source, place, gate);
+        let file = one(source, place, given);
         files.push(file.doing_at(&part.at, || part.what.clone())?);
     }
     Ok(files)
 }
 
-fn one(source: &Source, place: &Place, gate: Option<&OwnedFd>) -> Result<OwnedFd> {
+fn one(source: &Source, place: &Place, given: Option<&OwnedFd>) -> Result<OwnedFd> {
     match source {
         Source::Tree { path, recursive, change, recursive_change, nofollow, idmap } => {
             let tree = tree(path, *recursive, *nofollow)?;
@@ -51,10 +51,11 @@ fn one(source: &Source, place: &Place, gate: Option<&OwnedFd>) -> Result<OwnedFd
         Source::Namespace { path, kind } => namespace(path, *kind),
         Source::Null => null(),
         Source::Proc => Ok(mount::new_fs(c"proc", &[], mount::attr::NOSUID | mount::attr::NODEV | mount::attr::NOEXEC)?),
-        Source::Gate => match gate {
-            Some(gate) => gate.try_clone().map_err(|e| sys::Error::bare("dup", sys::fs::errno(&e)).into()),
+        Source::Gate | Source::First => match given {
+            Some(file) => file.try_clone().map_err(|e| sys::Error::bare("dup", sys::fs::errno(&e)).into()),
             None => Err(Error::Other("the container has no gate".to_owned())),
         },
+        Source::Directory { path } => Ok(sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?),
     }
 }
 
@@ -99,7 +100,8 @@ pub fn check(source: &Source, place: &Place) -> Result<()> {
         Source::Namespace { path, kind } => namespace(path, *kind).map(drop),
         Source::Null => null_device().map(drop),
         Source::Cgroup { hierarchy, .. } => cgroup(place, *hierarchy).map(drop),
-        Source::Proc | Source::Gate => Ok(()),
+        Source::Proc | Source::Gate | Source::First => Ok(()),
+        Source::Directory { path } => Ok(sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).map(drop)?),
     }
 }
 
@@ -112,7 +114,7 @@ fn cgroup(place: &Place, hierarchy: usize) -> Result<PathBuf> {
 fn userns(by: &Userns) -> Result<OwnedFd> {
     match by {
         Userns::Existing(path) => namespace(path, crate::compile::namespaces::USER),
-        Userns::Maps { uids, gids } => Ok(sys::process::user_namespace(uids, gids)?),
+        Userns::Maps { uids, gids } => Ok(sys::idle::user_namespace(uids, gids)?),
     }
 }
 

@@ -30,7 +30,8 @@ pub trait Attend {
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>>;
 }
 
-/// Starts the executor in its cgroup, and sends it the plan.
+/// Starts the executor in its cgroup, and sends it the plan. `given` is what [`open::sources`] takes; descriptors from 3 on are the process's, so
+/// many as `preserve` says.
 ///
 /// # Errors
 /// What could not be opened, made or sent.
@@ -38,11 +39,11 @@ pub fn spawn(
     plan: &Plan,
     place: &Place,
     cgroup: Option<&Cgroup>,
-    gate: Option<&OwnedFd>,
+    given: Option<&OwnedFd>,
     preserve: u32,
     before_plan: &mut dyn FnMut(&Child) -> Result<()>,
 ) -> Result<Executor> {
-    let sources = open::sources(plan, place, gate)?;
+    let sources = open::sources(plan, place, given)?;
     let program = image::program()?;
     let (ours, theirs) = socket::pair()?;
     let number = CString::new(theirs.as_raw_fd().to_string()).unwrap_or_default();
@@ -55,8 +56,9 @@ pub fn spawn(
         Spawn { namespaces: plan.namespaces, cgroup: into, image: program.as_fd(), args: &[c"aril-init", &number], inherit: &inherit };
     let mut migrate = cgroup.is_some_and(Cgroup::needs_migration);
     let process = match sys::process::spawn(&how) {
-        // A kernel that does not know CLONE_INTO_CGROUP, or a supervisor that does not: if it was something else, the second answer says so.
-        Err(sys::Error { errno: Errno::EINVAL | Errno::E2BIG | Errno::EPERM, .. }) if into.is_some() => {
+        // A kernel that does not know CLONE_INTO_CGROUP, or a supervisor that does not; a cgroup that only systemd may put this user's processes
+        // into: if it was something else, the second answer says so.
+        Err(sys::Error { errno: Errno::EINVAL | Errno::E2BIG | Errno::EPERM | Errno::EACCES, .. }) if into.is_some() => {
             migrate = true;
             sys::process::spawn(&Spawn { cgroup: None, ..how })
         }

@@ -37,7 +37,7 @@ impl Cgroup {
             }
             index += 1;
         }
-        Ok(Cgroup { members })
+        Ok(Cgroup { members, unit: None, holder: None })
     }
 }
 
@@ -73,7 +73,7 @@ fn writable(dir: &Dir) -> Result<()> {
     access.map_err(|errno| explained(sys::Error::new("mkdir in", dir.path(), errno)))
 }
 
-fn create_in(hierarchy: &mut Hierarchy) -> Result<Member> {
+pub(super) fn create_in(hierarchy: &mut Hierarchy) -> Result<Member> {
     let root = Dir::mount(&hierarchy.mount)?;
     if hierarchy.ours {
         make(&root, hierarchy)?;

@@ -95,7 +95,7 @@ impl Place {
     /// The call that failed.
     pub fn freezer(&self) -> Result<Option<Cgroup>> {
         let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.has("freezer")).or_else(|| self.v2());
-        Cgroup::open(&Place { hierarchies: hierarchy.cloned().into_iter().collect(), optional: self.optional })
+        Cgroup::open(&Place { hierarchies: hierarchy.cloned().into_iter().collect(), optional: self.optional, unit: self.unit.clone() })
     }
 }
 

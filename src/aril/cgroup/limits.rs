@@ -2,6 +2,7 @@
 
 use super::devices::{self, Devices};
 use super::knobs::{Asked, KNOBS, Knob, Way};
+use super::systemd::{self, Property};
 use super::text::Text;
 use super::{Cgroup, Member, Place, Version, create};
 use crate::config::spec::{Linux, LinuxResources};
@@ -83,6 +84,19 @@ impl Limits {
     #[must_use]
     pub fn devices(&self) -> Vec<String> {
         self.devices.iter().flat_map(Devices::lines).collect()
+    }
+}
+
+impl Limits {
+    /// The limits as properties of a unit of systemd: those that it has words for.
+    pub(super) fn properties(&self) -> Vec<Property> {
+        let files = self.writes.iter().flat_map(|write| &write.files);
+        systemd::properties(files.map(|(file, text)| (file.as_str(), text.as_str())))
+    }
+
+    /// The device rules, for a host on which systemd writes them too.
+    pub(super) fn device_rules(&self) -> Option<&Devices> {
+        self.devices.as_ref()
     }
 }
 
@@ -209,6 +223,21 @@ impl Cgroup {
             }
         }
         again.into_iter().try_for_each(|write| self.write(write))
+    }
+
+    /// Tells systemd, where it made the cgroup, of limits that were set: it would undo them when it is reloaded.
+    ///
+    /// # Errors
+    /// systemd cannot be reached, or refuses.
+    pub fn persist(&self, limits: &Limits) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        let mut texts = Vec::new();
+        for (file, text) in limits.writes.iter().flat_map(|write| &write.files) {
+            // What was written may leave the period, which the quota is of, as it was.
+            let whole = (file == "cpu.max").then(|| self.member("cpu").map(|member| member.dir.read(file))).flatten();
+            texts.push((file, whole.map_or_else(|| Ok(text.clone()), |whole| whole.map(|text| text.trim().to_owned()))?));
+        }
+        unit.set(&systemd::properties(texts.iter().map(|(file, text)| (file.as_str(), text.as_str()))))
     }
 
     fn set_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {

@@ -11,13 +11,16 @@ mod create;
 pub mod devices;
 mod dir;
 mod freeze;
+pub mod join;
 mod knobs;
 mod limits;
 mod mounts;
 mod place;
 mod processes;
 mod remove;
+mod systemd;
 mod text;
+mod unit;
 
 #[cfg(test)]
 mod native;
@@ -26,6 +29,7 @@ pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
 pub use place::{Hierarchy, Place, Version};
+pub use systemd::Unit;
 
 use crate::error::{Doing, Result};
 use crate::sys;
@@ -37,6 +41,10 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct Cgroup {
     members: Vec<Member>,
+    /// systemd's unit, where systemd made it.
+    unit: Option<Unit>,
+    /// What keeps it alive until the container's process is in it.
+    holder: Option<sys::idle::Idle>,
 }
 
 /// Its directory on one hierarchy.
@@ -71,6 +79,9 @@ impl Cgroup {
     /// The call that failed.
     pub fn open(place: &Place) -> Result<Option<Cgroup>> {
         let mut members = Vec::new();
+        if place.unit.as_ref().is_some_and(|unit| !unit.made) {
+            return Ok(None);
+        }
         for hierarchy in &place.hierarchies {
             let root = match Dir::mount(&hierarchy.mount) {
                 // The hierarchy itself has gone, and all its cgroups.
@@ -81,7 +92,7 @@ impl Cgroup {
                 members.push(Member { hierarchy: hierarchy.clone(), root, dir, fresh: false });
             }
         }
-        Ok(if members.is_empty() { None } else { Some(Cgroup { members }) })
+        Ok(if members.is_empty() { None } else { Some(Cgroup { members, unit: place.unit.clone(), holder: None }) })
     }
 
     /// The cgroup for CLONE_INTO_CGROUP: where cgroup v2 is all there is.
@@ -106,6 +117,9 @@ impl Cgroup {
     pub fn add(&self, pid: i32) -> Result<()> {
         for member in &self.members {
             let moved = member.dir.write("cgroup.procs", &pid.to_string());
+            if let (Err(sys::Error { errno: sys::Errno::EACCES | sys::Errno::EPERM, .. }), Some(unit)) = (&moved, &self.unit) {
+                return unit.attach(pid);
+            }
             moved.doing(|| format!("cannot move process {pid} into cgroup {:?}{}", member.dir.path(), member.why_not_joined()))?;
         }
         Ok(())

@@ -7,11 +7,12 @@
 //! | absent | `/ID` | `/ID` |
 //! | absent, not root of the machine | below the own cgroup | beside the own cgroup, or below it where only that may be written |
 //!
-//! An absolute default is found again whoever deletes the container. `slice:prefix:name` is systemd's form; without systemd it is a relative path.
+//! An absolute default is found again whoever deletes the container. `slice:prefix:name` is systemd's form (`unit.rs`); without systemd it is a relative path.
 //! Cgroups above the container's that do not exist are made and stay: other containers and their manager's limits come to live in them.
 
 use super::dir::Dir;
 use super::mounts::{self, Mounted, Own};
+use super::systemd::Unit;
 use crate::config::spec::Spec;
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
@@ -39,6 +40,9 @@ pub struct Place {
     /// Whether the container can do without those that may not be made: nobody asked for them, and aril is not the machine's root.
     #[serde(default)]
     pub optional: bool,
+    /// The unit of systemd that it is. Where its cgroup is then is known for certain when it was made.
+    #[serde(default)]
+    pub unit: Option<Unit>,
 }
 
 /// A container's cgroup on one hierarchy.
@@ -91,17 +95,13 @@ impl Place {
     /// # Errors
     /// `/linux/cgroupsPath` cannot be a cgroup; the machine has no cgroup file system; the call that failed.
     pub fn resolve(spec: &Spec, id: &str, host: &Host, systemd: bool) -> Result<Place> {
-        let at = Pointer::to("/linux/cgroupsPath");
         if systemd {
-            return Err(Invalid::new(&at, "the systemd cgroup driver is not supported yet: leave out --systemd-cgroup").into());
+            return Place::of_unit(Unit::resolve(spec, id, host)?, host);
         }
+        let at = Pointer::to("/linux/cgroupsPath");
         let asked = asked(spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()), &at)?;
         let optional = asked == Asked::Nothing && !host.rootful();
-        let mounted = match host.cgroups {
-            Cgroups::Unified => vec![mounts::unified()],
-            Cgroups::Split => mounts::parse(&read("/proc/self/mountinfo")?),
-            Cgroups::Absent => Vec::new(),
-        };
+        let mounted = mounted(host.cgroups)?;
         if mounted.is_empty() && !optional {
             return Err(Error::Other("cannot make a cgroup: no cgroup file system is mounted below /sys/fs/cgroup".to_owned()));
         }
@@ -111,7 +111,7 @@ impl Place {
             asked => asked,
         };
         let own = if matches!(asked, Asked::Relative(_)) { Own::parse(&read("/proc/self/cgroup")?) } else { Own::default() };
-        let mut place = Place { hierarchies: Vec::new(), optional };
+        let mut place = Place { hierarchies: Vec::new(), optional, unit: None };
         for mounted in mounted {
             let Some(path) = path(&asked, &mounted, &own, host, optional, &at)? else { continue };
             place.hierarchies.push(survey(mounted, path)?);
@@ -137,7 +137,16 @@ impl Hierarchy {
     }
 }
 
-fn read(path: &str) -> Result<String> {
+/// The hierarchies of this machine.
+pub(super) fn mounted(cgroups: Cgroups) -> Result<Vec<Mounted>> {
+    Ok(match cgroups {
+        Cgroups::Unified => vec![mounts::unified()],
+        Cgroups::Split => mounts::parse(&read("/proc/self/mountinfo")?),
+        Cgroups::Absent => Vec::new(),
+    })
+}
+
+pub(super) fn read(path: &str) -> Result<String> {
     // A machine with many containers has a long mount table.
     crate::sys::fs::read_text(Path::new(path), 64 << 20).doing(|| "cannot find the cgroup hierarchies".to_owned())
 }
@@ -277,7 +286,7 @@ mod tests {
             path: "/a/b".to_owned(),
             ours: true,
         };
-        let place = Place { hierarchies: vec![hierarchy], optional: true };
+        let place = Place { hierarchies: vec![hierarchy], optional: true, unit: None };
         let text = serde_json::to_string(&place).expect("text");
         assert_eq!(serde_json::from_str::<Place>(&text).expect("place"), place);
     }

@@ -19,7 +19,7 @@ impl Cgroup {
     pub fn remove(self) -> Result<()> {
         let (ours, others): (Vec<Member>, Vec<Member>) = self.members.into_iter().partition(|member| member.hierarchy.ours);
         let others_left = others.iter().filter(|member| member.hierarchy.version == Version::V2).try_for_each(leave);
-        let ours = Cgroup { members: ours };
+        let ours = Cgroup { members: ours, unit: None, holder: None };
         if ours.members.iter().any(|member| member.remove().is_err()) {
             // Processes or cgroups are in it.
             let failed = || "cannot end the processes of the cgroup".to_owned();
@@ -33,12 +33,23 @@ impl Cgroup {
 }
 
 impl Place {
-    /// Removes what is at this place: [`Cgroup::open`] and [`Cgroup::remove`].
+    /// Removes what is at this place: [`Cgroup::open`] and [`Cgroup::remove`]; systemd's unit before that.
     ///
     /// # Errors
     /// As of [`Cgroup::remove`].
     pub fn remove(&self) -> Result<()> {
-        Cgroup::open(self)?.map_or(Ok(()), Cgroup::remove)
+        let cgroup = Cgroup::open(self)?;
+        let Some(unit) = self.unit.as_ref().filter(|unit| unit.made) else { return cgroup.map_or(Ok(()), Cgroup::remove) };
+        if let Some(cgroup) = &cgroup {
+            // Else systemd would ask them to end, and wait.
+            cgroup.kill_and_wait().doing(|| "cannot end the processes of the cgroup".to_owned())?;
+        }
+        let stopped = unit.stop();
+        match cgroup.map_or(Ok(()), Cgroup::remove) {
+            // Where systemd does not answer it sees by itself that the cgroup is gone.
+            Ok(()) => Ok(()),
+            Err(left) => stopped.and(Err(left)),
+        }
     }
 }
 

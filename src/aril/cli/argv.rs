@@ -21,8 +21,14 @@ pub(super) fn normalise(
         command
     });
     if let Some(command) = &command {
-        while flags(command, &mut words, &mut out) && !passes_on(command) {
+        while flags(command, &mut words, &mut out) {
             out.extend(words.next());
+            if passes_on(command) {
+                // What looks like a flag from here on is none of ours.
+                out.push("--".into());
+                words.next_if(|word| word == "--");
+                break;
+            }
         }
     }
     out.extend(words);

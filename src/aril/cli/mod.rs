@@ -6,6 +6,7 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod exec;
 mod explain;
 mod flags;
 mod kill;
@@ -80,6 +81,7 @@ macro_rules! commands {
 commands! {
     "create" create Create,
     "start" start Start,
+    "exec" exec Exec,
     "state" state State,
     "kill" kill Kill,
     "delete" delete Delete,

@@ -92,8 +92,9 @@ fn of_credentials(op: &Op<'_>) -> Option<String> {
             format!("in {}, owner {uid}{size}{bind}", slot(root))
         }
         Op::Rlimit { resource, soft, hard } => format!("{} {}, {}", rlimits::name(resource), limit(soft), limit(hard)),
+        Op::Cpus { mask: words } => mask(words),
         Op::Umask { mask } => format!("{mask:04o}"),
-        Op::Chdir { path, early } => quoted(path) + if early { " (a refusal is no fault yet)" } else { "" },
+        Op::Chdir { path, early, .. } => quoted(path) + if early { " (a refusal is no fault yet)" } else { "" },
         Op::BoundingSet { keep } => capability_names(keep),
         Op::Groups { ids } => {
             let ids: Vec<u32> = ids.as_chunks::<4>().0.iter().map(|id| u32::from_le_bytes(*id)).collect();
@@ -155,6 +156,8 @@ pub fn source(source: &Source, place: &Place) -> String {
         Source::Null => "the null device".to_owned(),
         Source::Proc => "a procfs of the host's pid namespace".to_owned(),
         Source::Gate => "the socket on which start is heard".to_owned(),
+        Source::First => "the container's first process".to_owned(),
+        Source::Directory { path } => format!("the directory {}", path.display()),
     }
 }
 
@@ -267,6 +270,7 @@ fn attributes(set: u64, clear: u64) -> String {
 }
 
 fn seccomp_flags(flags: u32) -> String {
-    const NAMES: [(u32, &str); 4] = [(1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER")];
+    const NAMES: [(u32, &str); 6] =
+        [(1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (16, "TSYNC_ESRCH"), (32, "WAIT_KILLABLE_RECV")];
     NAMES.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| format!(", {name}")).collect()
 }

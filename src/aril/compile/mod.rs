@@ -5,6 +5,7 @@
 
 pub mod describe;
 pub mod devices;
+pub mod exec;
 pub mod hooks;
 pub mod idmap;
 pub mod list;
@@ -59,6 +60,8 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Variables that the process gets besides those of the configuration.
     pub env: &'a [String],
+    /// `exec`: the process comes to a container that is there.
+    pub exec: Option<exec::Joining<'a>>,
 }
 
 /// The request with what several parts need.

@@ -46,6 +46,13 @@ pub enum Source {
     Proc,
     /// The socket on which `start` will be heard.
     Gate,
+    /// A pidfd of the container's first process.
+    First,
+    /// A directory.
+    Directory {
+        /// The path.
+        path: PathBuf,
+    },
 }
 
 /// How the owners of files on a mount are mapped (mount_setattr(2), "ID-mapped mounts").
@@ -105,6 +112,8 @@ pub struct Plan {
     pub sources: Vec<(usize, Source)>,
     /// The parts, in order.
     pub parts: Vec<Part>,
+    /// The seccomp filter that the plan loads.
+    pub filter: Option<super::seccomp::Filter>,
     /// What is to be warned of, one sentence each.
     pub warnings: Vec<String>,
     steps: Vec<u8>,

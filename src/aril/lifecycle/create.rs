@@ -81,7 +81,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
     let limits = Limits::resolve(loaded.spec.linux().as_ref(), &place, &host)?;
     let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
-    let descriptors = Descriptors::of(creation)?;
+    let descriptors = Descriptors::of(creation.preserve_fds)?;
     let request = Request {
         spec: &loaded.spec,
         id: creation.id.as_str(),
@@ -96,6 +96,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         no_new_keyring: creation.no_new_keyring,
         preserve_fds: descriptors.count,
         env: &descriptors.env,
+        exec: None,
     };
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
@@ -191,14 +192,14 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
 }
 
 /// The descriptors that the container inherits: first those of socket activation (sd_listen_fds(3)), then those of `--preserve-fds`.
-struct Descriptors {
-    count: u32,
+pub(super) struct Descriptors {
+    pub(super) count: u32,
     /// How the container's process learns of the sockets: it is process 1.
-    env: Vec<String>,
+    pub(super) env: Vec<String>,
 }
 
 impl Descriptors {
-    fn of(creation: &Creation) -> Result<Descriptors> {
+    pub(super) fn of(preserve_fds: u32) -> Result<Descriptors> {
         let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
         let mine = number("LISTEN_PID") == Some(std::process::id());
         let sockets = number("LISTEN_FDS").filter(|_| mine).unwrap_or(0);
@@ -207,13 +208,12 @@ impl Descriptors {
             env.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
             env.extend(std::env::var("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
         }
-        let count = sockets.saturating_add(creation.preserve_fds);
+        let count = sockets.saturating_add(preserve_fds);
         let missing = (3..).take(usize::try_from(count).unwrap_or(usize::MAX)).find(|number| !sys::fs::is_inherited(*number));
         match missing {
-            Some(number) => Err(Error::Other(format!(
-                "descriptor {number} is not open: --preserve-fds {}, LISTEN_FDS {sockets}",
-                creation.preserve_fds
-            ))),
+            Some(number) => {
+                Err(Error::Other(format!("descriptor {number} is not open: --preserve-fds {}, LISTEN_FDS {sockets}", preserve_fds)))
+            }
             None => Ok(Descriptors { count, env }),
         }
     }
@@ -223,6 +223,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
     let spec = &prepared.loaded.spec;
     let pid_namespace =
         |linux: &config::spec::Linux| compile::namespaces::resolve(linux, 0).is_ok_and(|n| n.makes(compile::namespaces::PID));
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     Ok(Intent {
         boot: sys::process::boot_id()?,
         creator: Identity::own()?,
@@ -233,6 +234,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
         beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
+        listener: seccomp.and_then(|seccomp| compile::seccomp::Listener::of(seccomp, &prepared.bundle)),
         place: prepared.place.clone(),
         program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
@@ -254,7 +256,11 @@ impl Making<'_> {
     /// The order is forced: the record before anything it speaks of, the cgroup before the process that is born in it.
     fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
-        let cgroup = Cgroup::create(&mut self.prepared.place)?;
+        let mut cgroup = Cgroup::create_with(&mut self.prepared.place, &self.prepared.limits)?;
+        if self.prepared.place.unit.is_some() {
+            self.record.intent.place = self.prepared.place.clone();
+            store.append(&Line::Placed(self.prepared.place.clone()))?;
+        }
         cgroup.apply_limits(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
         if cgroup.writes_devices() {
@@ -271,6 +277,7 @@ impl Making<'_> {
             spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
+        cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
         if let Err(error) = served {
@@ -323,6 +330,8 @@ impl Making<'_> {
         if self.record.created.is_none() {
             self.describe(store, plan, executor)?;
         }
+        let needed = super::compact::encode(&self.record, &self.prepared.loaded.spec, self.creation.no_new_keyring, plan.filter.as_ref())?;
+        store.write_exec(&needed)?;
         if let Some(created) = &self.record.created {
             store.append(&Line::Created(created.clone()))?;
         }
@@ -343,14 +352,7 @@ impl Attend for Making<'_> {
             Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
             Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
-            Op::Ask { what: Ask::Rlimits } => {
-                for limit in spec.process().as_ref().map(limits_from_outside).transpose()?.unwrap_or_default() {
-                    let value = limit.value;
-                    let set = sys::process::prlimit(executor.pid, value.resource, value.soft, value.hard);
-                    set.doing_at(&limit.at, || format!("cannot set the limit to {} (soft) and {} (hard)", value.soft, value.hard))?;
-                }
-                Ok(done(()))
-            }
+            Op::Ask { what: Ask::Rlimits } => spec.process().as_ref().map_or(Ok(()), |process| limits(executor.pid, process)).map(done),
             Op::Ask { what: Ask::Scheduler } => self.process(executor, scheduling::set_scheduler).map(done),
             Op::Ask { what: Ask::IoPriority } => self.process(executor, scheduling::set_io_priority).map(done),
             Op::Hook { .. } => {
@@ -362,9 +364,7 @@ impl Attend for Making<'_> {
             Op::Console { .. } => {
                 let master = file.ok_or_else(nobody)?;
                 match self.console.take() {
-                    // The payload is the terminal's name; receivers look at the descriptor alone.
-                    Some(socket) => sys::socket::send(&socket, b"/dev/ptmx", &[master.as_raw_fd()])
-                        .doing(|| "cannot send the terminal to the console socket".to_owned())?,
+                    Some(socket) => send_terminal(&socket, &master)?,
                     None => self.terminal = Some(master),
                 }
                 Ok(done(()))
@@ -374,8 +374,23 @@ impl Attend for Making<'_> {
     }
 }
 
+/// Sets resource limits from outside of the executor's user namespace.
+pub(super) fn limits(pid: i32, process: &config::spec::Process) -> Result<()> {
+    for limit in limits_from_outside(process)? {
+        let value = limit.value;
+        let set = sys::process::prlimit(pid, value.resource, value.soft, value.hard);
+        set.doing_at(&limit.at, || format!("cannot set the limit to {} (soft) and {} (hard)", value.soft, value.hard))?;
+    }
+    Ok(())
+}
+
+/// The payload is the terminal's name; receivers look at the descriptor alone.
+pub(super) fn send_terminal(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
+    sys::socket::send(socket, b"/dev/ptmx", &[master.as_raw_fd()]).doing(|| "cannot send the terminal to the console socket".to_owned())
+}
+
 /// Written before the executor does anything: its children inherit it.
-fn oom_score_adj(child: &Child, score: i32, host: &Host) -> Result<()> {
+pub(super) fn oom_score_adj(child: &Child, score: i32, host: &Host) -> Result<()> {
     let path = format!("/proc/{}/oom_score_adj", child.pid);
     match sys::fs::write_file(Path::new(&path), score.to_string().as_bytes()) {
         // An unprivileged user may not lower it; managers ask for it all the same.
@@ -385,7 +400,7 @@ fn oom_score_adj(child: &Child, score: i32, host: &Host) -> Result<()> {
 }
 
 /// Decimal, without a newline, and never half of it.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).ok_or_else(|| Error::Other("the path has no file name".to_owned()))?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = sys::fs::open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?;

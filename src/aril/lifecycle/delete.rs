@@ -87,9 +87,7 @@ pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>)
 /// # Errors
 /// As of [`destroy`].
 pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
-        cgroup.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
-    }
+    record.intent.place.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
     unmount(&record.intent).doing(|| format!("cannot unmount the root of {id}"))?;
     clear(global, store, id, record)
 }

@@ -32,6 +32,9 @@ pub struct Entry {
     pub annotations: BTreeMap<String, String>,
     /// The user who made it.
     pub owner: String,
+    /// The unit of systemd that its cgroup is, under crun's name for it.
+    #[serde(rename = "systemd-scope", skip_serializing_if = "Option::is_none")]
+    pub systemd_scope: Option<String>,
     /// The runtime that made it, where that is not aril.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
@@ -49,6 +52,7 @@ impl Default for Entry {
             created: String::new(),
             annotations: BTreeMap::new(),
             owner: String::new(),
+            systemd_scope: None,
             runtime: None,
         }
     }

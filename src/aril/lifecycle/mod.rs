@@ -1,7 +1,10 @@
 //! What can be done to a container: one file per verb.
 
+pub mod compact;
 pub mod create;
 pub mod delete;
+pub mod exec;
+pub mod exec_process;
 pub mod explain;
 pub mod foreign;
 pub mod home;

@@ -5,6 +5,7 @@ use super::{Id, Status};
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
+use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
@@ -35,6 +36,9 @@ pub struct Intent {
     /// The mount that the root file system is on, where the container's root will be mounted over it on the host.
     #[serde(default)]
     pub beneath: Option<u64>,
+    /// Who is told of system calls, where the seccomp profile notifies somebody.
+    #[serde(default)]
+    pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
     /// Whether there is a program to start.
@@ -116,6 +120,8 @@ pub struct Created {
 pub enum Line {
     /// The first.
     Intent(Box<Intent>),
+    /// systemd has made the cgroup, and this is where.
+    Placed(Place),
     /// The container is created.
     Created(Created),
     /// A `start` with poststart hooks is at work, by this process.
@@ -161,6 +167,7 @@ impl Record {
             match (serde_json::from_str(json), &mut record) {
                 (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, starter: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
+                (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
                 (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
                 _ => break,
@@ -234,6 +241,7 @@ impl Record {
             created: intent.created.clone(),
             annotations: intent.annotations.clone(),
             owner: user_name(intent.owner),
+            systemd_scope: intent.place.unit.as_ref().map(|unit| unit.name.clone()),
             runtime: None,
         }
     }
@@ -273,6 +281,7 @@ mod tests {
             annotations: BTreeMap::new(),
             owner: 0,
             beneath: None,
+            listener: None,
             place: Place::none(),
             program: true,
             own_pid_namespace: true,

@@ -4,6 +4,7 @@ use super::status::{Verb, allow};
 use super::store::{Created, GATE, Identity, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
+use crate::boot::listener::hand_over;
 use crate::boot::talk::{Heard, Label, answer, hear};
 use crate::cgroup::Frozen;
 use crate::config::{Invalid, Pointer};
@@ -95,15 +96,24 @@ fn starting(store: &Store, record: &Record) -> Result<()> {
 
 fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
     answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
+    let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
     let mut leaving = false;
+    let mut listener = record.intent.listener.as_ref();
     loop {
         match hear(talk)? {
-            Heard::Silence if leaving => return Ok(()),
+            Heard::Silence if leaving && listener.is_none() => return Ok(()),
             Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
             Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
+            // The filter is loaded; the program is not run before its agent has it.
+            Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
+                if let Some(listener) = listener.take() {
+                    hand_over(listener, &record.intent.oci_version, pid, &record.hook_state(id, Status::Created, pid), &filter)?;
+                }
+                answer(talk, &[])?;
+            }
             // A hook that runs in the container wants the state.
-            Heard::Report(Report { about: About::Ask, .. }, _) => {
-                let pid = record.created.as_ref().map_or(Ok(0), |created| sys::process::pid_inside(created.process.pid))?;
+            Heard::Report(Report { about: About::Ask, .. }, None) => {
+                let pid = sys::process::pid_inside(pid)?;
                 answer(talk, record.hook_state(id, Status::Created, pid).as_bytes())?;
             }
             Heard::Fault(report, detail) => {

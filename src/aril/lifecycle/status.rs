@@ -46,6 +46,8 @@ pub enum Verb {
     Delete,
     /// `delete --force`
     ForceDelete,
+    /// `exec`
+    Exec,
 }
 
 /// Why a command is refused. The texts are matched by managers.
@@ -96,6 +98,9 @@ impl Refused {
             (Verb::Start, Status::Stopped) => format!("cannot start a container that has stopped: {id}"),
             (Verb::Start, _) => format!("cannot start container {id}: it is {status}"),
             (Verb::Kill, _) => format!("container not running: no such process: {id} is {status}"),
+            (Verb::Exec, Status::Stopped) => format!("cannot exec in a stopped container: {id}"),
+            (Verb::Exec, Status::Paused) => format!("cannot exec in a paused container (use --ignore-paused to override): {id}"),
+            (Verb::Exec, _) => format!("cannot exec in container {id}: it is {status}"),
             (Verb::Pause, Status::Paused) => format!("container not running: {id} is paused already"),
             (Verb::Pause, _) => format!("container not running: {id} is {status}"),
             (Verb::Resume, _) => format!("container not paused: {id} is {status}"),
@@ -117,6 +122,7 @@ pub fn allow(id: &Id, status: Status, verb: Verb) -> Result<(), Refused> {
         Verb::Resume => matches!(status, Status::Paused),
         Verb::Delete => matches!(status, Status::Stopped),
         Verb::ForceDelete => true,
+        Verb::Exec => matches!(status, Status::Created | Status::Running),
     };
     if allowed { Ok(()) } else { Err(Refused::Status { id: id.clone(), status, verb }) }
 }

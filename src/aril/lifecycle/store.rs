@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `record` | what is about to exist, written before anything does, and what came to be, appended: a line each, with a checksum before it |
 //! | `gate` | the socket on which the container waits for `start` |
+//! | `exec` | what `exec` needs of the container |
 //! | `state.json` | what node agents read from runc's file of that name |
 //!
 //! Making the directory claims the id. An exclusive lock on it orders the verbs that change the container. A line of the record that is torn
@@ -12,7 +13,7 @@
 use super::list::Entry;
 pub use super::record::{Created, Identity, Intent, Line, Record};
 use super::status::{Refused, Verb, allow};
-use super::{Global, Id, Status, foreign};
+use super::{Global, Id, Status, compact, foreign};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
@@ -102,6 +103,15 @@ impl Store {
         }
     }
 
+    /// Waits until nobody has the exclusive lock, and keeps it from everybody: others may have this one at the same time.
+    ///
+    /// # Errors
+    /// As of [`Store::lock`].
+    pub fn share(&self) -> Result<()> {
+        sys::fs::lock_shared(&self.dir)?;
+        self.still_there()
+    }
+
     /// Waits for the lock, unless the container's status forbids the verb as it is: then it does not wait behind a hook that hangs.
     ///
     /// # Errors
@@ -165,6 +175,29 @@ impl Store {
     pub fn write_state(&self, state: &serde_json::Value) -> Result<()> {
         let text = state.to_string();
         sys::fs::replace_file(&self.dir, STATE, text.as_bytes(), 0o600).doing(|| format!("cannot write the state of {}", self.id))
+    }
+
+    /// Writes what `exec` needs. Nobody reads it before the container is created.
+    ///
+    /// # Errors
+    /// The errno of the call that failed.
+    pub fn write_exec(&self, bytes: &[u8]) -> Result<()> {
+        let attempt = || -> sys::Result<()> {
+            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+            sys::fs::write_all(sys::fs::openat(&self.dir, compact::EXEC, flags, 0o600)?, bytes, compact::EXEC)
+        };
+        attempt().doing(|| format!("cannot write down what exec needs of {}", self.id))
+    }
+
+    /// Reads what `exec` needs; `None` where nothing was written.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn read_exec(&self) -> Result<Option<Vec<u8>>> {
+        match sys::fs::read_bytes_at(&self.dir, compact::EXEC, RECORD_MAX) {
+            Err(sys::Error { errno: Errno::ENOENT, .. }) => Ok(None),
+            other => other.map(Some).doing(|| format!("cannot read what exec needs of {}", self.id)),
+        }
     }
 
     /// Removes everything, the record last: as long as that is there, so is what it speaks of.

@@ -162,6 +162,14 @@ pub fn read_text_at(dir: impl AsFd, name: &str, max: u64) -> Result<String> {
     read_text_of(file, Path::new(name), max)
 }
 
+/// Reads a file of at most `max` bytes in a directory, whatever they are.
+///
+/// # Errors
+/// As of [`read_bytes`].
+pub fn read_bytes_at(dir: impl AsFd, name: &str, max: u64) -> Result<Vec<u8>> {
+    read_bytes_of(openat(dir, name, OFlag::O_RDONLY, 0)?, Path::new(name), max)
+}
+
 fn read_text_of(file: OwnedFd, path: &Path, max: u64) -> Result<String> {
     String::from_utf8(read_bytes_of(file, path, max)?).map_err(|_| Error::new("read", path, Errno::EILSEQ))
 }
@@ -254,6 +262,14 @@ pub fn lock(file: impl AsFd) -> Result<()> {
 /// The errno of `flock(2)`.
 pub fn try_lock(file: impl AsFd) -> Result<()> {
     flock(file, libc::LOCK_EX | libc::LOCK_NB)
+}
+
+/// Locks a file together with others who do so, waiting for whoever has it alone.
+///
+/// # Errors
+/// The errno of `flock(2)`.
+pub fn lock_shared(file: impl AsFd) -> Result<()> {
+    flock(file, libc::LOCK_SH)
 }
 
 /// Gives up a lock.

@@ -5,7 +5,9 @@
 
 pub mod bpf;
 pub mod fs;
+pub mod idle;
 pub mod mount;
+pub mod namespace;
 pub mod process;
 pub mod sched;
 pub mod socket;

@@ -124,40 +124,6 @@ pub fn spawn(how: &Spawn<'_>) -> Result<Child> {
     }
 }
 
-/// A new user namespace with these maps. It has no process: it lives as long as somebody has its descriptor.
-///
-/// # Errors
-/// The errno of `clone3(2)`, or of writing the maps.
-pub fn user_namespace(uids: &[u8], gids: &[u8]) -> Result<OwnedFd> {
-    let mut pidfd: RawFd = -1;
-    // SAFETY: all zeroes are a valid clone_args.
-    let mut args: general::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(general::CLONE_NEWUSER | general::CLONE_PIDFD);
-    args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    // SAFETY: as in `spawn`; the child does nothing but wait to be killed, with its parent at the latest.
-    let pid = match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }) {
-        Err(e) => return Err(Error::bare("clone3 CLONE_NEWUSER", e)),
-        Ok(0) => loop {
-            // SAFETY: numbers alone.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::pause();
-            }
-        },
-        Ok(pid) => pid,
-    };
-    // SAFETY: CLONE_PIDFD made the kernel store a new descriptor there.
-    let child = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let proc = Path::new("/proc").join(pid.to_string());
-    let namespace = super::fs::write_file(&proc.join("uid_map"), uids)
-        .and_then(|()| super::fs::write_file(&proc.join("gid_map"), gids))
-        .and_then(|()| super::fs::open(&proc.join("ns/user"), nix::fcntl::OFlag::O_RDONLY, 0));
-    pidfd_send_signal(&child, libc::SIGKILL)?;
-    wait(&child)?;
-    namespace
-}
-
 /// In the child: nothing but system calls.
 fn run_image(how: &Spawn<'_>, argv: &[*const libc::c_char]) -> ! {
     let envp = [std::ptr::null::<libc::c_char>()];
@@ -442,19 +408,9 @@ pub fn owner_of_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
 /// # Errors
 /// The errno of a call: it may be no namespace.
 pub fn own_namespace(path: &Path) -> Result<Option<u32>> {
-    const FILES: [(u32, &str); 8] = [
-        (general::CLONE_NEWNS, "mnt"),
-        (general::CLONE_NEWPID, "pid"),
-        (general::CLONE_NEWIPC, "ipc"),
-        (general::CLONE_NEWUTS, "uts"),
-        (general::CLONE_NEWNET, "net"),
-        (general::CLONE_NEWCGROUP, "cgroup"),
-        (general::CLONE_NEWUSER, "user"),
-        (general::CLONE_NEWTIME, "time"),
-    ];
     let namespace = super::fs::open(path, nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_NONBLOCK, 0)?;
     let kind = kind_of_namespace(&namespace)?;
-    let Some((_, file)) = FILES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
+    let Some((_, file)) = super::namespace::FILES.iter().find(|(k, _)| *k == kind) else { return Ok(None) };
     let own = super::fs::open(&Path::new("/proc/self/ns").join(file), nix::fcntl::OFlag::O_RDONLY, 0)?;
     let same = super::fs::fstat(&own)?.st_ino == super::fs::fstat(&namespace)?.st_ino;
     Ok(same.then_some(kind))

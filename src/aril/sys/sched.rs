@@ -1,4 +1,4 @@
-//! Scheduling of other processes.
+//! Scheduling.
 
 use super::{Errno, Error, Result};
 
@@ -46,4 +46,14 @@ pub fn ioprio_set(pid: i32, priority: u16) -> Result<()> {
     // SAFETY: the call takes numbers alone.
     let result = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, libc::c_int::from(priority)) };
     Errno::result(result).map(drop).map_err(|e| Error::bare("ioprio_set", e))
+}
+
+/// `sched_setaffinity(2)` of this process; the CPUs as a bit mask, lowest first.
+///
+/// # Errors
+/// The errno of the call: `EINVAL` where none of them is there, or may be used.
+pub fn set_affinity(mask: &[u64]) -> Result<()> {
+    // SAFETY: the mask is as long as it says.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()) };
+    Errno::result(result).map(drop).map_err(|e| Error::bare("sched_setaffinity", e))
 }

@@ -12,11 +12,11 @@ fn hierarchy(version: Version, controllers: &str) -> Hierarchy {
 
 fn v1() -> Place {
     let all = "cpu cpuacct cpuset memory blkio devices freezer pids hugetlb net_cls net_prio rdma";
-    Place { hierarchies: vec![hierarchy(Version::V1, all)], optional: false }
+    Place { hierarchies: vec![hierarchy(Version::V1, all)], optional: false, unit: None }
 }
 
 fn v2() -> Place {
-    Place { hierarchies: vec![hierarchy(Version::V2, "")], optional: false }
+    Place { hierarchies: vec![hierarchy(Version::V2, "")], optional: false, unit: None }
 }
 
 fn limits(resources: &Value, place: &Place) -> std::result::Result<Limits, Invalid> {
@@ -200,7 +200,7 @@ fn unified_is_files_of_v2() {
 
 #[test]
 fn a_hybrid_host_uses_each_controller_where_it_is() {
-    let place = Place { hierarchies: vec![hierarchy(Version::V1, "memory"), hierarchy(Version::V2, "")], optional: false };
+    let place = Place { hierarchies: vec![hierarchy(Version::V1, "memory"), hierarchy(Version::V2, "")], optional: false, unit: None };
     let resources =
         json!({"memory": {"limit": 1000}, "hugepageLimits": [{"pageSize": "2MB", "limit": 1}], "unified": {"hugetlb.1GB.max": "2"}});
     assert_eq!(
@@ -211,7 +211,7 @@ fn a_hybrid_host_uses_each_controller_where_it_is() {
 
 #[test]
 fn a_controller_that_the_host_lacks_is_named() {
-    let place = Place { hierarchies: vec![hierarchy(Version::V1, "memory")], optional: false };
+    let place = Place { hierarchies: vec![hierarchy(Version::V1, "memory")], optional: false, unit: None };
     let (at, why) = refusal(&json!({"pids": {"limit": 5}}), &place);
     assert_eq!(at, "/linux/resources/pids/limit");
     assert!(why.contains("no pids controller"), "{why}");

@@ -339,7 +339,13 @@ fn remount(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid
 
 /// A procfs that is attached nowhere.
 pub(crate) fn private_proc(plan: &mut Plan, subject: &Subject<'_>) -> Slot {
-    if subject.in_userns() && !subject.namespaces.makes(PID) && subject.host_opens() {
+    if subject.request.exec.is_some() && !subject.host_opens() {
+        // Still outside of the container, the machine's own is as good.
+        let proc = plan.slot();
+        plan.push(Op::OpenPath { into: proc, path: c"/proc" });
+        return proc;
+    }
+    if subject.host_opens() && (subject.request.exec.is_some() || (subject.in_userns() && !subject.namespaces.makes(PID))) {
         return plan.source(Source::Proc);
     }
     let proc = plan.slot();

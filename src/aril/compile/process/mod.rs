@@ -35,18 +35,20 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let at = Pointer::to("/process");
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let sets = capability_sets(plan, subject);
-    let filter = subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?;
+    let filter = match subject.request.exec {
+        Some(joining) => joining.filter.cloned(),
+        None => subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?,
+    };
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 
     keyring(plan, subject)?;
-    labels::label(plan, subject)?;
+    if subject.request.exec.is_none() {
+        labels::label(plan, subject)?;
+    }
     personality(plan, subject)?;
     memory_policy::set(plan, subject.linux.memory_policy().as_ref(), &Pointer::to("/linux/memoryPolicy"))?;
-    plan.part(&Pointer::default(), "cannot let the process run on every CPU");
-    plan.push(Op::AllCpus {});
-    // It is for exec; what is wrong in it is said all the same.
-    scheduling::affinity(process, &at)?;
+    cpus(plan, subject, &at)?;
     scheduling::ask(plan, process, &at)?;
     let late_limits = limits(plan, subject)?;
     if subject.request.program {
@@ -64,6 +66,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     gate(plan, subject);
     if !subject.request.program {
         // Nobody opens this gate: `start` refuses.
+        plan.filter = filter;
         return Ok(());
     }
     hooks::before_exec(plan, subject)?;
@@ -82,7 +85,23 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("capabilities"), "cannot set the capabilities");
         push_sets(plan, sets, 0);
     }
+    plan.filter = filter;
     program::exec(plan, subject)
+}
+
+/// How the runtime was pinned is not the process's business: its cgroup is, and for `exec` what was asked for.
+fn cpus(plan: &mut Plan, subject: &Subject<'_>, at: &Pointer) -> Result<(), Invalid> {
+    // What is wrong in it is said in any case.
+    let affinity = scheduling::affinity(subject.process, at)?;
+    if subject.request.exec.is_none() || affinity.last.is_empty() {
+        plan.part(&Pointer::default(), "cannot let the process run on every CPU");
+        plan.push(Op::AllCpus {});
+        return Ok(());
+    }
+    let mask: Vec<u8> = affinity.last.iter().flat_map(|word| word.to_le_bytes()).collect();
+    plan.part(&at.of("execCPUAffinity").of("final"), "cannot bind the process to its CPUs");
+    plan.push(Op::Cpus { mask: &mask });
+    Ok(())
 }
 
 /// The end of `create`; `run` goes on at once.

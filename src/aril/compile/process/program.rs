@@ -31,7 +31,8 @@ pub(crate) fn cwd(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid>
 fn chdir(plan: &mut Plan, subject: &Subject<'_>, early: bool) -> Result<(), Invalid> {
     let (at, path) = working_directory(subject)?;
     plan.part(&at, format!("cannot enter the working directory {}", path.to_string_lossy()));
-    plan.push(Op::Chdir { path: &path, early });
+    // One that is missing is made with the container; `exec` makes nothing in it.
+    plan.push(Op::Chdir { path: &path, early, make: early && subject.request.exec.is_none() });
     Ok(())
 }
 

@@ -20,6 +20,6 @@ pub(crate) fn console(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> Res
     };
     plan.part(&Pointer::to("/process/terminal"), "cannot make the terminal");
     let uid = subject.process.user().uid();
-    plan.push(Op::Console { root, rows, columns, uid, bind: subject.mounts() });
+    plan.push(Op::Console { root, rows, columns, uid, bind: subject.request.exec.is_none() && subject.mounts() });
     Ok(())
 }

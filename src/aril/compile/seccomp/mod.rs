@@ -1,9 +1,12 @@
 //! Seccomp: a profile becomes the program that the kernel runs at each system call.
 
 mod bpf;
+mod listener;
 mod section;
 #[cfg(test)]
 mod tests;
+
+pub use listener::Listener;
 
 use crate::config::spec::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
@@ -86,10 +89,10 @@ struct Rule {
 /// thread.
 ///
 /// # Errors
-/// The profile asks for the notify action (not yet supported), for an error where the action has none or which is none, for an argument that
+/// The profile asks for the notify action and has nobody to notify, or would have the executor wait for that; for an error where the action has none or which is none, for an argument that
 /// no system call has, for an architecture that cannot be filtered here, or for more than the kernel takes.
 pub fn resolve(seccomp: &LinuxSeccomp, at: &Pointer) -> Result<Filter, Invalid> {
-    let default = action(seccomp.default_action(), seccomp.default_errno_ret(), &at.of("defaultAction"), &at.of("defaultErrnoRet"))?;
+    let default = action(seccomp.default_action(), seccomp.default_errno_ret(), &at.of("defaultErrnoRet"))?;
     let syscalls = seccomp.syscalls().as_deref().unwrap_or_default();
     let mut rules = Vec::new();
     for (i, syscall) in syscalls.iter().enumerate() {
@@ -106,29 +109,35 @@ pub fn resolve(seccomp: &LinuxSeccomp, at: &Pointer) -> Result<Filter, Invalid> 
         let why = format!("the seccomp profile needs {length} instructions, more than the kernel takes ({})", bpf::INSTRUCTIONS_MAX);
         return Err(Invalid::new(at, why));
     }
+    let notifies = default == ScmpAction::Notify || rules.iter().any(|rule| rule.action == ScmpAction::Notify);
     let mut warnings = Vec::new();
-    let flags = flags(seccomp, &at.of("flags"), &mut warnings);
-    Ok(Filter { flags, program, warnings })
+    let flags = flags(seccomp, notifies, &at.of("flags"), &mut warnings);
+    let filter = Filter { flags, program, warnings };
+    listener::check(seccomp, notifies, &filter, &rules, at)?;
+    Ok(filter)
 }
 
 /// Which of these system calls the filter does not let through, whatever their arguments are (all of them 0 here): those that the executor
 /// makes between loading the filter and the user's program.
 #[must_use]
 pub fn refused<'n>(filter: &Filter, names: &[&'n str]) -> Vec<&'n str> {
-    const RETURN_LOG: u32 = 0x7ffc_0000;
-    const RETURN_ALLOW: u32 = 0x7fff_0000;
-    let native = ScmpArch::native();
-    let Some((arch, _)) = ARCHITECTURES.iter().find(|(_, scmp)| *scmp == native) else { return Vec::new() };
-    let passes = |name: &str| {
-        let number = ScmpSyscall::from_name(name).ok().and_then(|call| u32::try_from(call.as_raw_syscall()).ok());
-        // What this library does not know no profile can have named: it is answered as the next unknown one.
-        let number = number.unwrap_or(0x3fff_ffff);
-        matches!(bpf::verdict(&filter.program, *arch as u32, number, [0; 6]), Some(RETURN_LOG | RETURN_ALLOW))
-    };
-    names.iter().copied().filter(|name| !passes(name)).collect()
+    names.iter().copied().filter(|name| !matches!(verdict(filter, name), Some(RETURN_LOG | RETURN_ALLOW))).collect()
 }
 
-fn action(action: LinuxSeccompAction, errno: Option<u32>, at: &Pointer, at_errno: &Pointer) -> Result<ScmpAction, Invalid> {
+const RETURN_NOTIFY: u32 = 0x7fc0_0000;
+const RETURN_LOG: u32 = 0x7ffc_0000;
+const RETURN_ALLOW: u32 = 0x7fff_0000;
+
+/// What the filter says to a native system call whose arguments are all 0.
+fn verdict(filter: &Filter, name: &str) -> Option<u32> {
+    let native = ScmpArch::native();
+    let (arch, _) = ARCHITECTURES.iter().find(|(_, scmp)| *scmp == native)?;
+    let number = ScmpSyscall::from_name(name).ok().and_then(|call| u32::try_from(call.as_raw_syscall()).ok());
+    // What this library does not know no profile can have named: it is answered as the next unknown one.
+    bpf::verdict(&filter.program, *arch as u32, number.unwrap_or(0x3fff_ffff), [0; 6])
+}
+
+fn action(action: LinuxSeccompAction, errno: Option<u32>, at_errno: &Pointer) -> Result<ScmpAction, Invalid> {
     use LinuxSeccompAction as Action;
     let data = |max: u32| match errno.unwrap_or(ERRNO_DEFAULT) {
         errno if errno > max => Err(Invalid::new(at_errno, format!("{errno} is no error (0 to {max} are)"))),
@@ -142,7 +151,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>, at: &Pointer, at_errno
         Action::ScmpActTrap => ScmpAction::Trap,
         Action::ScmpActLog => ScmpAction::Log,
         Action::ScmpActAllow => ScmpAction::Allow,
-        Action::ScmpActNotify => return Err(Invalid::new(at, format!("{action} is not yet supported"))),
+        Action::ScmpActNotify => ScmpAction::Notify,
     };
     match errno {
         None => Ok(resolved),
@@ -168,7 +177,7 @@ fn add_rules(rules: &mut Vec<Rule>, syscall: &LinuxSyscall, at: &Pointer) -> Res
     if syscall.names().is_empty() {
         return Err(Invalid::new(&at.of("names"), "names must not be empty"));
     }
-    let action = action(syscall.action(), syscall.errno_ret(), &at.of("action"), &at.of("errnoRet"))?;
+    let action = action(syscall.action(), syscall.errno_ret(), &at.of("errnoRet"))?;
     let alternatives = alternatives(syscall, &at.of("args"))?;
     for (i, name) in syscall.names().iter().enumerate() {
         let Ok(call) = ScmpSyscall::from_name(name) else { continue };
@@ -238,15 +247,18 @@ fn condition(index: u32, arg: &LinuxSeccompArg) -> ScmpArgCompare {
 }
 
 /// The flags. Where the profile has no list of them, speculation is allowed, as runc and crun do: it costs little safety and much time.
-fn flags(seccomp: &LinuxSeccomp, at: &Pointer, warnings: &mut Vec<String>) -> u32 {
+fn flags(seccomp: &LinuxSeccomp, notifies: bool, at: &Pointer, warnings: &mut Vec<String>) -> u32 {
     use LinuxSeccompFilterFlag as Flag;
     let default = vec![Flag::SeccompFilterFlagSpecAllow];
-    let mut bits = 0;
+    let mut bits = if notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
     for (i, flag) in seccomp.flags().as_ref().unwrap_or(&default).iter().enumerate() {
         bits |= match flag {
+            // With a listener the kernel cannot return the thread that is in the way.
+            Flag::SeccompFilterFlagTsync if notifies => libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH,
             Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
             Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
             Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            Flag::SeccompFilterFlagWaitKillableRecv if notifies => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
             // The kernel takes it only with a listener.
             Flag::SeccompFilterFlagWaitKillableRecv => {
                 warnings.push(format!("{flag} is without effect in a profile that notifies nobody ({})", at.of(i)));

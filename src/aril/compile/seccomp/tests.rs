@@ -253,10 +253,12 @@ fn flags_are_the_kernels() {
 fn what_cannot_be_is_refused_with_its_place() {
     let rule = |rule: Value| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
     for (profile, place) in [
-        (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "/defaultAction"),
+        (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "/listenerPath"),
+        (json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/agent"}), ""),
+        (json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}), "/listenerMetadata"),
         (json!({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}), "/defaultErrnoRet"),
         (json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}), "/defaultErrnoRet"),
-        (rule(json!({"names": ["read"], "action": "SCMP_ACT_NOTIFY"})), "/syscalls/0/action"),
+        (rule(json!({"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"})), "/listenerPath"),
         (rule(json!({"names": ["read"], "action": "SCMP_ACT_KILL", "errnoRet": 0})), "/syscalls/0/errnoRet"),
         (rule(json!({"names": ["read"], "action": "SCMP_ACT_TRACE", "errnoRet": 65536})), "/syscalls/0/errnoRet"),
         (rule(json!({"names": [], "action": "SCMP_ACT_KILL"})), "/syscalls/0/names"),
@@ -277,4 +279,72 @@ fn the_executors_own_calls_are_checked() {
         {"names": ["execve", "exit"], "action": "SCMP_ACT_ALLOW"}, {"names": ["close"], "action": "SCMP_ACT_LOG"}]}));
     let filter = filter.expect("the profile is valid");
     assert_eq!(refused(&filter, &["write", "execve", "close", "close_range", "exit"]), ["write", "close_range"]);
+}
+
+/// A profile with an agent, and these rules.
+fn notified(default: &str, rules: Value) -> Result<Filter, Invalid> {
+    resolved(json!({"defaultAction": default, "syscalls": rules, "listenerPath": "/agent", "listenerMetadata": "m",
+        "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_TSYNC"]}))
+}
+
+#[test]
+fn a_filter_that_notifies_has_a_listener() {
+    const NOTIFY: u32 = 0x7fc0_0000;
+    let filter = notified("SCMP_ACT_ALLOW", json!([{"names": ["mkdir", "read"], "action": "SCMP_ACT_NOTIFY"}]));
+    let asked = Asked(filter.expect("the profile is valid"));
+    assert_eq!((asked.native("mkdir", [0; 6]), asked.native("read", [0; 6]), asked.native("write", [0; 6])), (NOTIFY, NOTIFY, ALLOW));
+    assert_eq!((asked.0.flags, asked.0.warnings.len()), (8 | 32 | 1 | 16, 0));
+    let nobody = notified("SCMP_ACT_ALLOW", json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}])).expect("the path is not used");
+    assert_eq!((nobody.flags, nobody.warnings.len()), (1, 1));
+    // A call that the profile does not know is not the agent's.
+    let asked = Asked(
+        notified(
+            "SCMP_ACT_ERRNO",
+            json!([{"names": ["sendmsg", "read"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]),
+        )
+        .expect("the profile is valid"),
+    );
+    assert_eq!(asked.native("unlink", [0; 6]), ENOSYS);
+}
+
+#[test]
+fn a_profile_that_the_executor_would_wait_in_is_refused() {
+    let allowed = |names: Value| json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}, {"names": names, "action": "SCMP_ACT_ALLOW"}]);
+    for (default, rules, place, why) in [
+        (
+            "SCMP_ACT_ALLOW",
+            json!([{"names": ["read", "sendmsg"], "action": "SCMP_ACT_NOTIFY"}]),
+            "/syscalls/0/names/1",
+            "would wait for it",
+        ),
+        (
+            "SCMP_ACT_ALLOW",
+            json!([{"names": ["sendmsg"], "action": "SCMP_ACT_NOTIFY", "args": [{"index": 0, "value": 7, "op": "SCMP_CMP_EQ"}]}]),
+            "/syscalls/0/names/0",
+            "would wait for it",
+        ),
+        ("SCMP_ACT_NOTIFY", allowed(json!(["read"])), "", "would wait for it"),
+        ("SCMP_ACT_ERRNO", allowed(json!(["read"])), "", "has to allow sendmsg"),
+        ("SCMP_ACT_KILL", allowed(json!(["sendmsg"])), "", "has to allow read"),
+    ] {
+        let error = notified(default, rules).expect_err(why);
+        assert_eq!(error.at.as_str(), format!("/linux/seccomp{place}"), "{error}");
+        assert!(error.why.contains(why), "{error}");
+    }
+    notified("SCMP_ACT_NOTIFY", allowed(json!(["read", "sendmsg"]))).expect("the rest may wait");
+}
+
+#[test]
+fn a_listener_is_for_those_who_notify() {
+    let of = |profile: Value| {
+        let seccomp: LinuxSeccomp = serde_json::from_value(profile).expect("the profile is valid JSON");
+        Listener::of(&seccomp, std::path::Path::new("/bundle"))
+    };
+    let rules = json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]);
+    let listener = |path: &str, metadata: &str| Some(Listener { path: path.into(), metadata: metadata.to_owned() });
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": "/agent", "listenerMetadata": "m"});
+    assert_eq!(of(profile), listener("/agent", "m"));
+    assert_eq!(of(json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "agent"})), listener("/bundle/agent", ""));
+    assert_eq!(of(json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent"})), None);
 }

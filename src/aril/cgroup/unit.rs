@@ -1,0 +1,88 @@
+//! A cgroup that systemd makes: where it is, and its making.
+
+use super::mounts::Own;
+use super::place::{mounted, read};
+use super::systemd::Unit;
+use super::{Cgroup, Hierarchy, Limits, Member, Place, Version, create, dir::Dir};
+use crate::error::{Error, Result};
+use crate::host::{Cgroups, Host};
+use crate::sys::idle::Idle;
+use std::path::Path;
+
+impl Place {
+    /// Where the cgroup of a unit will be, as far as that can be told before.
+    pub(super) fn of_unit(unit: Unit, host: &Host) -> Result<Place> {
+        let all = mounted(host.cgroups)?;
+        let own = if unit.user { Own::parse(&read("/proc/self/cgroup")?) } else { Own::default() };
+        let hierarchies = all.into_iter().map(|mounted| {
+            // The user's manager is a service, and this process is most likely one of its.
+            let own = own.within(&mounted).unwrap_or_default();
+            let manager = own.split_inclusive('/').take_while(|part| !part.starts_with("user@")).map(str::len).sum::<usize>();
+            let manager = own[manager..].split('/').next().map_or("", |service| &own[..manager + service.len()]);
+            let path = format!("{}{}", if manager.len() == own.len() { "" } else { manager }, unit.path());
+            Hierarchy { version: mounted.version, controllers: mounted.controllers, mount: mounted.mount, path, ours: true }
+        });
+        let hierarchies: Vec<Hierarchy> = hierarchies.collect();
+        if hierarchies.is_empty() {
+            return Err(Error::Other("cannot make a cgroup: no cgroup file system is mounted below /sys/fs/cgroup".to_owned()));
+        }
+        Ok(Place { hierarchies, optional: false, unit: Some(unit) })
+    }
+}
+
+impl Cgroup {
+    /// Makes the cgroup ([`Cgroup::create`]), or has systemd make it, with those of these limits that systemd has words for; on hierarchies that systemd leaves alone it is made
+    /// beside. `place` says then where it is.
+    ///
+    /// # Errors
+    /// systemd cannot be reached, refuses, or does not succeed; as of [`Cgroup::create`]. Nothing of the unit is left then.
+    pub fn create_with(place: &mut Place, limits: &Limits) -> Result<Cgroup> {
+        let Some(unit) = &mut place.unit else { return Cgroup::create(place) };
+        let holder = Idle::start(0)?;
+        let v1 = place.hierarchies.iter().any(|hierarchy| hierarchy.has("devices"));
+        unit.start(holder.pid(), &limits.properties(), limits.device_rules().filter(|_| v1))?;
+        let unit = unit.clone();
+        let opened = open(&unit, place, &holder);
+        match opened {
+            Ok(members) => Ok(Cgroup { members, unit: Some(unit), holder: Some(holder) }),
+            Err(error) => {
+                drop(holder);
+                // The first error counts; and systemd takes away a scope that is empty.
+                let _ = unit.stop();
+                if let Some(unit) = &mut place.unit {
+                    unit.made = false;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The container's process is in it: what kept it alive until now may go.
+    pub fn release(&mut self) {
+        self.holder = None;
+    }
+}
+
+/// Finds the cgroup by the process that systemd has put there.
+fn open(unit: &Unit, place: &mut Place, holder: &Idle) -> Result<Vec<Member>> {
+    let unified = matches!(place.hierarchies.as_slice(), [only] if only.mount == Path::new("/sys/fs/cgroup"));
+    let all = mounted(if unified { Cgroups::Unified } else { Cgroups::Split })?;
+    if !unit.is_slice() {
+        let text = read(&format!("/proc/{}/cgroup", holder.pid()))?;
+        let own = Own::parse(&text);
+        let path = all.iter().filter_map(|mounted| own.within(mounted)).find(|path| path.ends_with(&unit.name));
+        let path =
+            path.ok_or_else(|| Error::Other(format!("systemd made {}, and its process is in none of its cgroups:\n{text}", unit.name)))?;
+        place.hierarchies.iter_mut().for_each(|hierarchy| hierarchy.path.clone_from(&path));
+    }
+    place.hierarchies.iter_mut().map(member).collect()
+}
+
+fn member(hierarchy: &mut Hierarchy) -> Result<Member> {
+    let root = Dir::mount(&hierarchy.mount)?;
+    match root.open(hierarchy.relative())? {
+        Some(dir) => Ok(Member { hierarchy: hierarchy.clone(), root, dir, fresh: true }),
+        None if hierarchy.version == Version::V1 => create::create_in(hierarchy),
+        None => Err(crate::sys::Error::new("open", hierarchy.directory(), crate::sys::Errno::ENOENT).into()),
+    }
+}

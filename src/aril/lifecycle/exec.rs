@@ -1,0 +1,266 @@
+//! `exec`: another process in a container that runs.
+
+use super::compact::{self, Compact};
+use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid_file};
+use super::status::{Verb, allow};
+use super::store::Store;
+use super::{Global, Id, Refused, Status, home, terminal};
+use crate::boot::scheduling;
+use crate::boot::spawn::{Attend, Executor, serve, spawn};
+use crate::boot::talk::{Heard, Label, answer, hear};
+use crate::cgroup::join::Below;
+use crate::cgroup::{Cgroup, Frozen};
+use crate::compile::exec::Joining;
+use crate::compile::namespaces::{self, MOUNT};
+use crate::compile::process::scheduling::affinity;
+use crate::compile::seccomp::Filter;
+use crate::compile::{Plan, Request};
+use crate::config::{Invalid, Loaded, Pointer, spec};
+use crate::error::{Doing, Error, Result};
+use crate::host::Host;
+use crate::sys::process::Child;
+use crate::sys::{self, Errno};
+use aril_plan::talk::{About, Report};
+use aril_plan::{Ask, Op};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// `exec`
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// The container.
+    pub id: Id,
+    /// What is said of the process.
+    pub process: super::exec_process::Said,
+    /// Do not wait for the process.
+    pub detach: bool,
+    /// A unix socket that gets the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// A file that gets the pid.
+    pub pid_file: Option<PathBuf>,
+    /// So many descriptors from 3 on are the process's.
+    pub preserve_fds: u32,
+    /// Wait for a container that is paused.
+    pub ignore_paused: bool,
+    /// Cgroups below the container's.
+    pub cgroups: Vec<Below>,
+}
+
+/// `exec`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
+///
+/// # Errors
+/// The container does not run, or the process cannot be started in it.
+pub fn exec(global: &Global, execution: &Execution) -> Result<u8> {
+    attempt(global, execution).map_err(|error| Error::Exec(Box::new(error)))
+}
+
+fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
+    let descriptors = Descriptors::of(execution.preserve_fds)?;
+    sys::fs::close_on_exec_from(3)?;
+    let store = Store::open(global, &execution.id)?;
+    let Target { needed, pid, first, cgroup } = Target::find(&store, execution)?;
+    let (compact, filter) = compact::decode(&needed)?;
+    let loaded = execution.process.load(&compact)?;
+    let console = console(&loaded, execution)?;
+    let process = loaded.spec.process().as_ref().ok_or_else(|| Error::Other("there is no process".to_owned()))?;
+    let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    let mut prepared =
+        Prepared { execution, compact: &compact, loaded: &loaded, process, filter: filter.as_ref(), descriptors, host, first };
+    let plan = prepared.plan(pid)?;
+    for warning in loaded.warnings.iter().chain(&plan.warnings) {
+        global.log.warn(warning);
+    }
+    // From here on they are the process's. Until here one ends this command.
+    let signals = if execution.detach { None } else { Some(terminal::Signals::block()?) };
+    let mut executor = prepared.spawn(&plan, cgroup)?;
+    drop(prepared);
+    store.unlock()?;
+    let mut serving = Serving { process, console, terminal: None };
+    let carrier = match begin(&mut executor, &plan, &mut serving, execution) {
+        Ok(carrier) => carrier,
+        Err(error) => {
+            // It may be none of ours yet, where it could not be signalled; then it ends when its socket does.
+            let Executor { process, talk } = executor;
+            drop(talk);
+            let _ = sys::process::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
+            let _ = sys::process::wait(&process.pidfd);
+            return Err(error);
+        }
+    };
+    let Some(signals) = signals else { return Ok(0) };
+    drop(executor.talk);
+    global.log.flush();
+    let ended = terminal::attend(&executor.process, carrier, &signals);
+    ended.map(sys::process::Exit::status).doing(|| "cannot wait for the process".to_owned())
+}
+
+/// A container that a process can be started in, and that stays so as long as its lock is shared.
+struct Target {
+    /// What the container's `exec` file says.
+    needed: Vec<u8>,
+    pid: i32,
+    first: OwnedFd,
+    cgroup: Option<Cgroup>,
+}
+
+impl Target {
+    /// Locks the container's directory; if it is paused and is to be waited for, does so without the lock.
+    fn find(store: &Store, execution: &Execution) -> Result<Target> {
+        let id = &execution.id;
+        let refused = |status| Error::from(Refused::Status { id: id.clone(), status, verb: Verb::Exec });
+        loop {
+            store.share()?;
+            let Some(needed) = store.read_exec()? else {
+                let record = store.read()?;
+                let status = record.map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+                allow(id, status, Verb::Exec)?;
+                return Err(Error::Other(format!("container {id} was not made by a version of aril that has exec")));
+            };
+            let (compact, _) = compact::decode(&needed)?;
+            let first = if sys::process::boot_id()? == compact.boot { compact.process.pidfd()? } else { None };
+            let Some(first) = first else { return Err(refused(Status::Stopped)) };
+            let (pid, cgroup) = (compact.process.pid, Cgroup::open(&compact.place)?);
+            match &cgroup {
+                // Frozen by whomever, a process that is born there does not run.
+                Some(paused) if paused.frozen()? != Frozen::No => {
+                    if !execution.ignore_paused {
+                        return Err(refused(Status::Paused));
+                    }
+                    store.unlock()?;
+                    paused.wait_for_thaw(&first)?;
+                }
+                _ => return Ok(Target { pid, needed, first, cgroup }),
+            }
+        }
+    }
+}
+
+/// A terminal needs somebody who takes its master.
+fn console(loaded: &Loaded, execution: &Execution) -> Result<Option<OwnedFd>> {
+    let terminal = loaded.spec.process().as_ref().and_then(spec::Process::terminal).unwrap_or(false);
+    let at = Pointer::to("/process/terminal");
+    match (terminal, &execution.console_socket, execution.detach) {
+        (true, None, true) => Err(Invalid::new(&at, "a terminal of a process that is left alone needs --console-socket").into()),
+        (false, Some(_), _) => Err(Invalid::new(&at, "--console-socket is given, but the process has no terminal").into()),
+        (true, Some(_), false) => Err(Invalid::new(&at, "--console-socket is for exec --detach").into()),
+        (_, None, _) => Ok(None),
+        (_, Some(path), _) => sys::socket::connect(path).map(Some).doing(|| "cannot connect to the console socket".to_owned()),
+    }
+}
+
+/// Everything that is known before the process is.
+struct Prepared<'a> {
+    execution: &'a Execution,
+    compact: &'a Compact<'a>,
+    loaded: &'a Loaded,
+    process: &'a spec::Process,
+    filter: Option<&'a Filter>,
+    descriptors: Descriptors,
+    host: Host,
+    first: OwnedFd,
+}
+
+impl Prepared<'_> {
+    fn plan(&mut self, first: i32) -> Result<Plan> {
+        if self.process.apparmor_profile().is_some() || self.process.selinux_label().is_some() {
+            self.host.probe_modules();
+        }
+        let linux = self.loaded.spec.linux().as_ref().ok_or_else(|| Error::Other("there is no linux section".to_owned()))?;
+        // Those that were made for the container are no others'.
+        let made = namespaces::resolve(linux, 0)?.new;
+        let kinds = made | sys::namespace::other_namespaces(first, made)?;
+        let root = PathBuf::from(format!("/proc/{first}/root"));
+        let request = Request {
+            spec: &self.loaded.spec,
+            id: self.execution.id.as_str(),
+            bundle: &self.compact.bundle,
+            rootfs: &self.compact.rootfs,
+            host: &self.host,
+            place: &self.compact.place,
+            hosts_namespaces: !kinds,
+            program: true,
+            gate: false,
+            no_pivot: false,
+            no_new_keyring: self.compact.no_new_keyring,
+            preserve_fds: self.descriptors.count,
+            env: &self.descriptors.env,
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter }),
+        };
+        Ok(crate::compile::exec::compile(request)?)
+    }
+
+    /// Starts the executor in the container's cgroup; where that takes no process, in that of the container's first process.
+    fn spawn(&self, plan: &Plan, cgroup: Option<Cgroup>) -> Result<Executor> {
+        let oom = self.process.oom_score_adj();
+        let into = |cgroup: Option<&Cgroup>| {
+            spawn(plan, &self.compact.place, cgroup, Some(&self.first), self.descriptors.count, &mut |child| {
+                oom.map_or(Ok(()), |score| oom_score_adj(child, score, &self.host))
+            })
+        };
+        // Where it is before it is in the cgroup, this process is.
+        let initial = affinity(self.process, &Pointer::to("/process"))?.initial;
+        if !initial.is_empty() {
+            let at = Pointer::to("/process/execCPUAffinity/initial");
+            sys::sched::set_affinity(&initial).doing_at(&at, || "cannot go to the CPUs".to_owned())?;
+        }
+        let asked = &self.execution.cgroups;
+        let own = cgroup.map(|cgroup| cgroup.below(asked)).transpose()?;
+        match into(own.as_ref()) {
+            Err(error) if own.is_some() && asked.is_empty() && error.errno() == Some(Errno::EBUSY) => {
+                let cgroup = Cgroup::open(&self.compact.place)?.map(|cgroup| cgroup.of_process(self.compact.process.pid)).transpose()?;
+                into(cgroup.as_ref())
+            }
+            other => other,
+        }
+    }
+}
+
+/// What the host does for the executor.
+struct Serving<'a> {
+    process: &'a spec::Process,
+    console: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+}
+
+impl Attend for Serving<'_> {
+    fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
+        let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
+        let (_, op) = plan.step(step).ok_or_else(nobody)?;
+        let (done, at) = (|()| Vec::new(), Pointer::to("/process"));
+        match op {
+            Op::Ask { what: Ask::Rlimits } => limits(executor.pid, self.process).map(done),
+            Op::Ask { what: Ask::Scheduler } => scheduling::set_scheduler(executor.pid, self.process, &at).map(done),
+            Op::Ask { what: Ask::IoPriority } => scheduling::set_io_priority(executor.pid, self.process, &at).map(done),
+            Op::Home { uid } => Ok(home::home(file, uid)),
+            Op::Console { .. } => {
+                let master = file.ok_or_else(nobody)?;
+                match self.console.take() {
+                    Some(socket) => send_terminal(&socket, &master)?,
+                    None => self.terminal = Some(master),
+                }
+                Ok(done(()))
+            }
+            _ => Err(nobody()),
+        }
+    }
+}
+
+/// From the first step to the user's program.
+fn begin(executor: &mut Executor, plan: &Plan, serving: &mut Serving<'_>, execution: &Execution) -> Result<Option<terminal::Carrier>> {
+    serve(executor, plan, serving)?;
+    if let Some(path) = &execution.pid_file {
+        write_pid_file(path, executor.process.pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
+    }
+    let carrier = serving.terminal.take().map(terminal::Carrier::new).transpose()?;
+    answer(&executor.talk, &[])?;
+    let mut leaving = false;
+    loop {
+        match hear(&executor.talk)? {
+            Heard::Silence if leaving => return Ok(carrier),
+            Heard::Silence => return Err(crate::boot::spawn::dead(executor, "before its program was run")),
+            Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
+            Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
+            Heard::Report(report, _) => return Err(Error::Other(format!("the executor sent an unexpected report: {report:?}"))),
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod foreign;
 mod hangs;
 mod hooks;
 mod hostname;
+mod inside;
 mod lifecycle;
 mod masks;
 mod mounts;
@@ -63,6 +64,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
+    ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mounts", mounts::TESTS),

@@ -44,6 +44,10 @@ pub const TESTS: &[Test] = suite![
     the_memory_of_a_container_waiting_is_small: [Need::Controller("memory"), Need::Runtime("aril")],
     state_survives_a_move_of_the_caller,
     a_container_of_a_user_namespace_has_its_cgroup: [Need::Userns],
+    a_writable_cgroup_is_given_to_the_user_of_the_process: [Need::V2],
+    a_container_of_a_user_namespace_makes_cgroups_in_its_own: [Need::V2, Need::Userns],
+    a_cgroup_that_is_not_writable_is_given_to_nobody: [Need::V2],
+    a_cgroup_of_v1_is_given_to_nobody: [Need::V1("pids")],
     a_refused_limit_leaves_nothing: [Need::Controller("pids")],
 ];
 
@@ -411,4 +415,64 @@ fn a_refused_limit_leaves_nothing(t: &Case) {
     let b = t.bundle();
     b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": "many"}));
     t.refused(&b);
+}
+
+/// The owners of the directory, of a file that the kernel lists for delegation, and of one that it does not.
+fn owners(dir: &std::path::Path) -> [u32; 3] {
+    use std::os::unix::fs::MetadataExt;
+    ["", "cgroup.procs", "cgroup.max.depth"].map(|file| fs::metadata(dir.join(file)).unwrap().uid())
+}
+
+fn remount_cgroup(b: &Bundle, options: &[&str]) {
+    b.unmount("/sys/fs/cgroup");
+    b.mount(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}));
+}
+
+fn a_writable_cgroup_is_given_to_the_user_of_the_process(t: &Case) {
+    let b = t.bundle();
+    remount_cgroup(&b, &["nosuid", "noexec", "nodev"]);
+    b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+    let c = t.create(&b);
+    let listed = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
+    assert_eq!(owners(&all(t, &b)[0]), [1000, 1000, 0]);
+    for file in listed.lines().map(|file| all(t, &b)[0].join(file)).filter(|file| present(file)) {
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(fs::metadata(&file).unwrap().uid(), 1000, "{}", file.display());
+    }
+    drop(c);
+}
+
+fn a_container_of_a_user_namespace_makes_cgroups_in_its_own(t: &Case) {
+    let out = t.sh("mkdir /sys/fs/cgroup/a && echo 1 >/sys/fs/cgroup/a/cgroup.procs && cat /proc/self/cgroup | sed -n 's/^0:://p'", |b| {
+        b.userns(100_000, 65536);
+        remount_cgroup(b, &["nosuid", "noexec", "nodev"]);
+    });
+    assert_eq!(out, "/a\n");
+}
+
+fn a_cgroup_that_is_not_writable_is_given_to_nobody(t: &Case) {
+    for options in [["nosuid", "ro"].as_slice(), &["nosuid"]] {
+        let b = t.bundle();
+        remount_cgroup(&b, options);
+        b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+        if !options.contains(&"ro") {
+            b.leave_namespace("cgroup");
+        }
+        let c = t.create(&b);
+        assert_eq!(owners(&all(t, &b)[0]), [0, 0, 0], "{options:?}");
+        drop(c);
+    }
+}
+
+fn a_cgroup_of_v1_is_given_to_nobody(t: &Case) {
+    use std::os::unix::fs::MetadataExt;
+    let b = t.bundle();
+    remount_cgroup(&b, &["nosuid", "noexec", "nodev"]);
+    b.namespace(json!({"type": "cgroup"}));
+    b.edit(|c| c["process"]["user"] = json!({"uid": 1000, "gid": 1000}));
+    let c = t.create(&b);
+    for dir in standing(t, &b) {
+        assert_eq!(["", "cgroup.procs"].map(|file| fs::metadata(dir.join(file)).unwrap().uid()), [0, 0], "{}", dir.display());
+    }
+    drop(c);
 }

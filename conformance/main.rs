@@ -13,13 +13,17 @@ mod devices;
 mod errors;
 mod exec;
 mod fallback;
+mod features;
+mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
 mod hostname;
+mod idmap;
 mod inside;
 mod lifecycle;
 mod masks;
+mod mount_links;
 mod mounts;
 mod namespaces;
 mod pause;
@@ -36,8 +40,10 @@ mod security;
 mod state;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -60,13 +66,17 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
+    ("features", features::TESTS),
+    ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
+    ("idmap", idmap::TESTS),
     ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
+    ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
     ("pause", pause::TESTS),
@@ -82,8 +92,10 @@ const PARTS: &[(&str, &[Test])] = &[
     ("security", security::TESTS),
     ("state", state::TESTS),
     ("sysctl", sysctl::TESTS),
+    ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];

@@ -30,6 +30,14 @@ pub enum Need {
     Runtime(&'static str),
     /// AppArmor is on.
     AppArmor,
+    /// SELinux is on.
+    Selinux,
+    /// SELinux is off.
+    NoSelinux,
+    /// systemd is the machine's init system.
+    Systemd,
+    /// It is not.
+    NoSystemd,
     /// A process in a new cgroup may be scheduled in real time.
     RealTime,
     /// The file system of the temporary directory can be mounted with an id mapping.
@@ -118,10 +126,14 @@ impl Environment {
             Need::File(path) => (!super::present(path)).then(|| format!("no {path}")),
             Need::Program(program) => which(Path::new(program)).is_none().then(|| format!("no program {program}")),
             Need::Runtime(name) => (self.name != name).then(|| format!("asked of {name} alone")),
+            Need::Systemd => (!super::present("/run/systemd/system")).then(|| "systemd does not run here".to_owned()),
+            Need::NoSystemd => super::present("/run/systemd/system").then(|| "systemd runs here".to_owned()),
             Need::AppArmor => {
                 let on = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
                 (!on).then(|| "AppArmor is off".to_owned())
             }
+            Need::Selinux => (!super::present("/sys/fs/selinux/enforce")).then(|| "SELinux is off".to_owned()),
+            Need::NoSelinux => super::present("/sys/fs/selinux/enforce").then(|| "SELinux is on".to_owned()),
             Need::RealTime => {
                 let file = self.v1.get("cpu").map(|cpu| cpu.join("cpu.rt_runtime_us"));
                 file.is_some_and(super::present).then(|| "in cgroup v1 a new cgroup has no time for real-time processes".to_owned())

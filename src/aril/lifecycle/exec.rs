@@ -87,9 +87,10 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
             return Err(error);
         }
     };
+    // Standard error is the process's by now.
+    global.log.flush_to_file();
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    global.log.flush();
     let ended = terminal::attend(&executor.process, carrier, &signals);
     ended.map(sys::process::Exit::status).doing(|| "cannot wait for the process".to_owned())
 }
@@ -178,6 +179,7 @@ impl Prepared<'_> {
             host: &self.host,
             place: &self.compact.place,
             hosts_namespaces: !kinds,
+            links: const { &std::collections::BTreeMap::new() },
             program: true,
             gate: false,
             no_pivot: false,

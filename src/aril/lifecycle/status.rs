@@ -46,6 +46,8 @@ pub enum Verb {
     Delete,
     /// `delete --force`
     ForceDelete,
+    /// `update`
+    Update,
     /// `exec`
     Exec,
 }
@@ -98,6 +100,7 @@ impl Refused {
             (Verb::Start, Status::Stopped) => format!("cannot start a container that has stopped: {id}"),
             (Verb::Start, _) => format!("cannot start container {id}: it is {status}"),
             (Verb::Kill, _) => format!("container not running: no such process: {id} is {status}"),
+            (Verb::Update, _) => format!("container not running: cannot update {id}, which is {status}"),
             (Verb::Exec, Status::Stopped) => format!("cannot exec in a stopped container: {id}"),
             (Verb::Exec, Status::Paused) => format!("cannot exec in a paused container (use --ignore-paused to override): {id}"),
             (Verb::Exec, _) => format!("cannot exec in container {id}: it is {status}"),
@@ -116,7 +119,7 @@ impl Refused {
 pub fn allow(id: &Id, status: Status, verb: Verb) -> Result<(), Refused> {
     let allowed = match verb {
         Verb::Start => matches!(status, Status::Created),
-        Verb::Kill => matches!(status, Status::Created | Status::Running | Status::Paused),
+        Verb::Kill | Verb::Update => matches!(status, Status::Created | Status::Running | Status::Paused),
         // One that waits for `start` may be paused, and is then not started before it is resumed.
         Verb::Pause => matches!(status, Status::Created | Status::Running),
         Verb::Resume => matches!(status, Status::Paused),

@@ -14,7 +14,6 @@ import node
 from manager import Daemon, Failed, call, must, until
 
 DIR = pathlib.Path("/run/kube")
-CLASS = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "aril"}, "handler": node.HANDLER}
 CONFIG = """
 apiVersion: v1
 kind: Config
@@ -81,7 +80,8 @@ class Cluster:
         kubelet = self.begin("kubelet", f"--config={DIR}/kubelet.yaml", f"--kubeconfig={config}", "--root-dir=/var/lib/kubelet",
                              "--hostname-override=node", f"--node-ip={ip}", "-v=2")  # fmt: skip
         kubelet.ready(lambda: " Ready " in call(["kubectl", "get", "node", "node"]).out)
-        apply(CLASS)
+        # The class, and a pod of it that is the first test's.
+        must(["kubectl", "apply", "-f", "-"], stdin=node.documented("Kubernetes", "apiVersion: node.k8s.io").encode())
         return self
 
     def begin(self, *argv):
@@ -176,6 +176,12 @@ def kexec(*command, name="pod", container="main", flags=()):
 
 
 # The tests
+
+
+@test
+def the_documented_pod():
+    same(ended("hello")["exitCode"], 0)
+    same(must(["kubectl", "logs", "hello"]), "hello")
 
 
 @test

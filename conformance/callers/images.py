@@ -135,6 +135,7 @@ def catalogue(busybox_path):
     def web(port):
         return {**base, "bin/nginx": (0o755, serve), "start": (0o755, f"#!/bin/sh\n{START.format(port=port)}\n".encode())}
 
+    yield "library/busybox", ["latest"], base, {"Cmd": ["sh"]}
     yield E2E + "busybox", ["1.29-2"], base, {"Cmd": ["sh"]}
     yield E2E + "nginx", ["1.14-2"], web(80), {"Cmd": ["/start"]}
     yield E2E + "httpd", ["2.4.39-4"], web(80), {"Cmd": ["/start"]}

@@ -9,8 +9,8 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
 import shutil
-import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -43,7 +43,6 @@ NETWORK = {
 }
 
 CONTAINERD = """
-version = 3
 [grpc]
   address = "/run/cri.sock"
 [plugins.'io.containerd.cri.v1.images']
@@ -57,19 +56,6 @@ version = 3
   restrict_oom_score_adj = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ["/usr/lib/cni"]
-{handler}
-"""
-# As README.md has it.
-CONTAINERD_HANDLER = """
-[plugins.'io.containerd.cri.v1.runtime'.containerd]
-  default_runtime_name = 'aril'
-
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.aril]
-  runtime_type = 'io.containerd.runc.v2'
-
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.aril.options]
-  BinaryName = '{runtime}'
-  SystemdCgroup = false
 """
 MIRROR = '[host."http://127.0.0.1:5000"]\n  capabilities = ["pull", "resolve"]\n'
 
@@ -90,18 +76,6 @@ pause_image = "{pause}"
 network_dir = "/etc/cni/net.d/"
 plugin_dirs = ["/usr/lib/cni"]
 """
-# As README.md has it.
-CRIO_HANDLER = """
-[crio.runtime]
-cgroup_manager = "cgroupfs"
-conmon_cgroup = "pod"
-
-[crio.runtime.runtimes.aril]
-runtime_path = "{runtime}"
-runtime_type = "oci"
-runtime_root = "/run/aril"
-monitor_path = "/usr/bin/conmon"
-"""
 REGISTRY = '[[registry]]\nprefix = "{name}"\nlocation = "127.0.0.1:5000"\ninsecure = true\n'
 
 # Nobody without CAP_SYS_RESOURCE may lower a process's oom_score_adj, as CRI-O always asks. No runtime can.
@@ -111,6 +85,12 @@ for word; do [ "$before" != --bundle ] && [ "$before" != -b ] || bundle=$word; b
 [ -z "$bundle" ] || sed -i -E 's/"oomScoreAdj": ?-[0-9]+/"oomScoreAdj":0/' "$bundle/config.json"
 exec {runtime} "$@"
 """
+
+
+def documented(title, first):
+    """What README.md of the repository tells a user to write, so that it is what was tried: the block under the heading `title` that begins with `first`."""
+    text = (HERE.parent.parent / "README.md").read_text().partition(f"\n### {title}\n")[2]
+    return next(block for block in re.findall(r"```\w+\n(.*?)```", text, re.DOTALL) if block.startswith(first))
 
 
 def capable(bit):
@@ -242,13 +222,13 @@ class Node:
 
     def containerd(self, runtime, _):
         write("/etc/containerd/certs.d/_default/hosts.toml", MIRROR)
-        handler = CONTAINERD_HANDLER.format(runtime=runtime)
-        write("/etc/containerd/config.toml", CONTAINERD.format(pause=images.PAUSE_IMAGE, handler=handler))
+        handler = documented("containerd", "version = 3").replace("/usr/local/bin/aril", runtime)
+        write("/etc/containerd/config.toml", handler + CONTAINERD.format(pause=images.PAUSE_IMAGE))
         return ["containerd"]
 
     def crio(self, runtime, programs):
-        write("/etc/containers/registries.conf", "".join(REGISTRY.format(name=name) for name in ("registry.k8s.io", "gcr.io", "k8s.gcr.io")))
+        write("/etc/containers/registries.conf", "".join(REGISTRY.format(name=name) for name in ("docker.io", "registry.k8s.io", "gcr.io", "k8s.gcr.io")))
         write("/etc/containers/policy.json", '{"default": [{"type": "insecureAcceptAnything"}]}')
         write("/etc/crio/crio.conf", CRIO.format(pause=images.PAUSE_IMAGE, pinns=programs / "pinns"))
-        write("/etc/crio/crio.conf.d/10-aril.conf", CRIO_HANDLER.format(runtime=runtime))
+        write("/etc/crio/crio.conf.d/10-aril.conf", documented("CRI-O", "[crio.runtime]").replace("/usr/local/bin/aril", runtime))
         return ["crio"]

@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod events;
 mod exec;
 mod fallback;
 mod features;
@@ -26,6 +27,7 @@ mod masks;
 mod mount_links;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pause;
 mod process;
 mod propagation;
@@ -64,6 +66,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
@@ -79,6 +82,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("net_devices", net_devices::TESTS),
     ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),

@@ -6,12 +6,15 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod explain;
 mod features;
 mod flags;
 mod kill;
 mod list;
+mod name;
 mod pause;
 mod ps;
 mod resume;
@@ -100,6 +103,7 @@ commands! {
     "pause" pause Pause,
     "resume" resume Resume,
     "ps" ps Ps,
+    "events" events Events,
     "spec" spec Spec,
     "explain" explain Explain,
     "features" features Features,

@@ -4,7 +4,7 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
@@ -305,7 +305,7 @@ impl Making<'_> {
         if let Some(uid) = self.prepared.cgroup_owner {
             cgroup.give(uid)?;
         }
-        cgroup.apply_limits(&self.prepared.limits)?;
+        cgroup.limit_set_up(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
         if cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
@@ -324,6 +324,7 @@ impl Making<'_> {
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
+        let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
             let Executor { process, talk } = executor;
@@ -398,6 +399,10 @@ impl Attend for Making<'_> {
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
             Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => spec.process().as_ref().map_or(Ok(()), |process| limits(executor.pid, process)).map(done),
+            Op::Ask { what: Ask::NetDevices } => {
+                let devices = spec.linux().as_ref().map(compile::net_devices::resolve).transpose()?.unwrap_or_default();
+                net_devices::hand_over(executor.pid, &devices).map(done)
+            }
             Op::Ask { what: Ask::Scheduler } => self.process(executor, scheduling::set_scheduler).map(done),
             Op::Ask { what: Ask::IoPriority } => self.process(executor, scheduling::set_io_priority).map(done),
             Op::Hook { .. } => {

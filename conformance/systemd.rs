@@ -13,7 +13,12 @@ pub const TESTS: &[Test] = suite![
     state_names_the_unit: [Need::Systemd, Need::Runtime("aril")],
     the_other_verbs_know_the_driver: [Need::Systemd, Need::V2],
     limits_are_properties_and_survive_a_reload: [Need::Systemd, Need::V2],
-    device_rules_survive_a_reload: [Need::Systemd, Need::V2],
+    a_limit_of_one_process_lets_it_start: [Need::Systemd, Need::V2],
+    limits_that_systemd_has_no_word_for: [Need::Systemd, Need::V2, Need::Controller("hugetlb")],
+    update_tells_systemd: [Need::Systemd, Need::V2],
+    a_paused_container_survives_a_reload: [Need::Systemd, Need::V2],
+    on_v1_and_beside_it: [Need::Systemd, Need::V1("devices")],
+    device_rules_survive_a_reload: [Need::Systemd],
     annotations_are_properties: [Need::Systemd],
     annotations_that_cannot_be_are_refused: [Need::Systemd],
     a_unit_that_exists_is_left_alone: [Need::Systemd, Need::V2],
@@ -180,6 +185,80 @@ fn limits_are_properties_and_survive_a_reload(t: &Case) {
     // systemd writes the files of a unit again after this.
     systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
     assert_eq!(texts(), expected);
+}
+
+fn a_limit_of_one_process_lets_it_start(t: &Case) {
+    let (b, unit) = bundle(t);
+    b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": 1}));
+    b.args(&["cat", "/sys/fs/cgroup/pids.max"]);
+    assert_eq!(run(t, &b).ok(), "1\n");
+    assert!(!known(&unit));
+}
+
+fn limits_that_systemd_has_no_word_for(t: &Case) {
+    let (b, _) = bundle(t);
+    b.edit(|c| c["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 4_194_304}]));
+    let c = create(t, &b);
+    let dir = directory(c.pid());
+    assert_eq!(read(dir.join("hugetlb.2MB.max")).trim(), "4194304");
+    systemctl(&["daemon-reload"]);
+    assert_eq!(read(dir.join("hugetlb.2MB.max")).trim(), "4194304");
+}
+
+fn update_tells_systemd(t: &Case) {
+    let (b, unit) = bundle(t);
+    b.edit(|c| {
+        c["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        c["linux"]["resources"]["cpu"] = json!({"quota": 20000, "period": 50000});
+    });
+    let c = create(t, &b);
+    c.start();
+    c.call("update", &["--memory", "33554432", "--pids-limit", "30", "--cpu-quota", "10000"], &[]).run().ok();
+    assert_eq!(property(&unit, "MemoryMax"), "33554432");
+    assert_eq!(property(&unit, "TasksMax"), "30");
+    assert_eq!(property(&unit, "CPUQuotaPerSecUSec"), "200ms");
+    let dir = directory(c.pid());
+    systemctl(&["daemon-reload"]);
+    systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
+    assert_eq!(["memory.max", "pids.max", "cpu.max"].map(|file| read(dir.join(file)).trim().to_owned()), ["33554432", "30", "10000 50000"]);
+}
+
+fn a_paused_container_survives_a_reload(t: &Case) {
+    let (b, unit) = bundle(t);
+    let c = create(t, &b);
+    c.start().call("pause", &[], &[]).run().ok();
+    systemctl(&["daemon-reload"]);
+    systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
+    assert_eq!(c.status(), "paused");
+    c.call("resume", &[], &[]).run().ok();
+    assert_eq!(c.status(), "running");
+}
+
+/// The unit's cgroup in every hierarchy, those that systemd leaves alone among them; and nothing of it afterwards.
+fn on_v1_and_beside_it(t: &Case) {
+    let (b, unit) = bundle(t);
+    b.edit(|c| {
+        c["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        c["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}]);
+    });
+    let c = create(t, &b);
+    let path = format!("/system.slice/{unit}");
+    for line in read(format!("/proc/{}/cgroup", c.pid())).lines() {
+        assert!(line.ends_with(&format!(":{path}")) || line.starts_with("0:"), "{line}");
+    }
+    let texts = || {
+        let list = read(t.environment.cgroup("devices", &path).join("devices.list"));
+        let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
+        list.sort();
+        (read(t.environment.cgroup("memory", &path).join("memory.limit_in_bytes")), list)
+    };
+    let before = texts();
+    assert!(before.1.iter().all(|rule| !rule.ends_with("*:* rwm")), "{before:?}");
+    systemctl(&["daemon-reload"]);
+    systemctl(&["set-property", "--runtime", &unit, "TasksMax=100"]);
+    assert_eq!(texts(), before);
+    c.delete_force().ok();
+    assert!(t.environment.cgroups(&path).iter().all(|dir| !present(dir)) && !known(&unit));
 }
 
 fn device_rules_survive_a_reload(t: &Case) {

@@ -243,6 +243,11 @@ impl Cgroup {
     /// # Errors
     /// As of [`Cgroup::apply`].
     pub fn limit_set_up(&self, limits: &Limits) -> Result<()> {
+        let asked = limits.writes.iter().any(|write| write.controller == "pids");
+        if let (true, Some(_), Some(member)) = (asked, &self.unit, self.member("pids")) {
+            // systemd, which was told of the limit, has set it already.
+            super::if_there(member.dir.write("pids.max", "max"))?;
+        }
         self.write_all(limits.writes.iter().filter(|write| write.controller != "pids"))
     }
 

@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = suite![
     limits_that_systemd_has_no_word_for: [Need::Systemd, Need::V2, Need::Controller("hugetlb")],
     update_tells_systemd: [Need::Systemd, Need::V2],
     a_paused_container_survives_a_reload: [Need::Systemd, Need::V2],
-    on_v1_and_beside_it: [Need::Systemd, Need::V1("devices")],
+    on_v1_and_beside_it: [Need::Systemd, Need::V1("devices"), Need::V1("pids")],
     device_rules_survive_a_reload: [Need::Systemd],
     annotations_are_properties: [Need::Systemd],
     annotations_that_cannot_be_are_refused: [Need::Systemd],
@@ -238,7 +238,7 @@ fn a_paused_container_survives_a_reload(t: &Case) {
 fn on_v1_and_beside_it(t: &Case) {
     let (b, unit) = bundle(t);
     b.edit(|c| {
-        c["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        c["linux"]["resources"]["pids"] = json!({"limit": 50});
         c["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}]);
     });
     let c = create(t, &b);
@@ -250,12 +250,12 @@ fn on_v1_and_beside_it(t: &Case) {
         let list = read(t.environment.cgroup("devices", &path).join("devices.list"));
         let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
         list.sort();
-        (read(t.environment.cgroup("memory", &path).join("memory.limit_in_bytes")), list)
+        (read(t.environment.cgroup("pids", &path).join("pids.max")), list)
     };
     let before = texts();
     assert!(before.1.iter().all(|rule| !rule.ends_with("*:* rwm")), "{before:?}");
     systemctl(&["daemon-reload"]);
-    systemctl(&["set-property", "--runtime", &unit, "TasksMax=100"]);
+    systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
     assert_eq!(texts(), before);
     c.delete_force().ok();
     assert!(t.environment.cgroups(&path).iter().all(|dir| !present(dir)) && !known(&unit));

@@ -22,6 +22,7 @@ mod hooks;
 mod hostname;
 mod idmap;
 mod lifecycle;
+mod limits;
 mod masks;
 mod mount_links;
 mod mounts;
@@ -75,6 +76,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
     ("lifecycle", lifecycle::TESTS),
+    ("limits", limits::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),

@@ -5,7 +5,7 @@ use crate::support::*;
 pub const TESTS: &[Test] = suite![
     a_limit_of_memory_that_is_too_low_to_start: [Need::Controller("memory"), Need::Runtime("aril")],
     a_process_killed_for_lack_of_memory: [Need::Controller("memory"), Need::Runtime("aril")],
-    a_limit_of_no_processes: [Need::V2, Need::Controller("pids"), Need::Runtime("aril")],
+    a_limit_of_processes_above_the_container: [Need::V2, Need::Controller("pids"), Need::Runtime("aril")],
     exec_into_a_container_full_of_processes: [Need::V2, Need::Controller("pids"), Need::Runtime("aril")],
     a_program_that_meets_its_limit_of_processes: [Need::Controller("pids"), Need::Runtime("aril")],
     a_process_killed_by_seccomp: [Need::Runtime("aril")],
@@ -55,14 +55,18 @@ fn a_process_killed_for_lack_of_memory(t: &Case) {
     assert_explained(&record, "warning", &["was killed by signal 9", "out of memory: the limit of the container's cgroup is 32 MiB"]);
 }
 
-fn a_limit_of_no_processes(t: &Case) {
-    let b = t.bundle();
-    b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": 0}));
-    let (output, record) = logged(t, &b, "create");
+fn a_limit_of_processes_above_the_container(t: &Case) {
+    let first = t.create(&t.bundle());
+    let limit = t.environment.cgroup("pids", &t.cgroup()).join("pids.max");
+    write(&limit, "1");
+    let (output, record) = logged(t, &t.bundle(), "create");
+    write(&limit, "max");
     assert_ne!(output.code(), 0);
-    assert_explained(&record, "error", &["out of processes: pids.max of the container's cgroup is 0", "resource temporarily unavailable"]);
-    assert_eq!((&record["at"], &record["errno"]), (&json!("/linux/resources/pids/limit"), &json!("EAGAIN")));
-    assert_has(record["hint"].as_str().unwrap(), "-1 is no limit");
+    let above = format!("out of processes: pids.max of cgroup {:?} is 1", limit.parent().unwrap());
+    assert_explained(&record, "error", &[&above, "resource temporarily unavailable"]);
+    assert_eq!(record["errno"], "EAGAIN");
+    assert_has(record["hint"].as_str().unwrap(), "below that cgroup");
+    drop(first);
 }
 
 fn exec_into_a_container_full_of_processes(t: &Case) {

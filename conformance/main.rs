@@ -21,12 +21,14 @@ mod hangs;
 mod hooks;
 mod hostname;
 mod idmap;
+mod inside;
 mod lifecycle;
 mod limits;
 mod masks;
 mod mount_links;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pause;
 mod process;
 mod propagation;
@@ -75,12 +77,14 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
+    ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("limits", limits::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("net_devices", net_devices::TESTS),
     ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),

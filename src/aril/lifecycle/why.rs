@@ -58,7 +58,7 @@ fn of_error(error: &Error, cgroup: Option<&Cgroup>) -> Option<Cause> {
     }
 }
 
-/// Why a process that ended so may have done so. It is told only of a failure.
+/// Why a process that ended so may have done so. None for one that succeeded.
 #[must_use]
 pub fn of_exit(exit: Exit, pid: i32, cgroup: Option<&Cgroup>) -> Option<Cause> {
     match exit {

@@ -9,6 +9,7 @@ pub mod idle;
 pub mod kmsg;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod program;
 pub mod sched;

@@ -21,6 +21,7 @@ mod hangs;
 mod hooks;
 mod hostname;
 mod idmap;
+mod intel_rdt;
 mod lifecycle;
 mod masks;
 mod mount_links;
@@ -75,6 +76,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
+    ("intel_rdt", intel_rdt::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),

@@ -21,6 +21,7 @@ mod hangs;
 mod hooks;
 mod hostname;
 mod idmap;
+mod inside;
 mod intel_rdt;
 mod lifecycle;
 mod masks;
@@ -77,6 +78,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
     ("intel_rdt", intel_rdt::TESTS),
+    ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),

@@ -131,6 +131,11 @@ impl Log {
         self.flush_to(&mut std::io::stderr());
     }
 
+    /// Writes the warnings, but not to standard error, where somebody would take them for what a container's process says.
+    pub fn flush_to_file(&self) {
+        self.flush_to(&mut std::io::sink());
+    }
+
     /// The final error of a command: one line on standard error, and one in the log file. On a terminal, advice follows.
     pub fn error(&self, error: &Error) {
         self.error_to(&mut std::io::stderr(), std::io::stderr().is_terminal(), error);

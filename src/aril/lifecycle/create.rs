@@ -310,7 +310,7 @@ impl Making<'_> {
         if let Some(uid) = self.prepared.cgroup_owner {
             cgroup.give(uid)?;
         }
-        cgroup.apply_limits(&self.prepared.limits)?;
+        cgroup.limit_set_up(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
         if cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
@@ -333,6 +333,7 @@ impl Making<'_> {
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
+        let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
             let Executor { process, talk } = executor;

@@ -92,9 +92,10 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
             return Err(error);
         }
     };
+    // Standard error is the process's by now.
+    global.log.flush_to_file();
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    global.log.flush();
     let ended = terminal::attend(&executor.process, carrier, &signals);
     ended.map(sys::process::Exit::status).doing(|| "cannot wait for the process".to_owned())
 }

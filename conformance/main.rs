@@ -11,6 +11,7 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod events;
 mod exec;
 mod fallback;
 mod features;
@@ -20,11 +21,13 @@ mod hangs;
 mod hooks;
 mod hostname;
 mod idmap;
+mod inside;
 mod lifecycle;
 mod masks;
 mod mount_links;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pause;
 mod process;
 mod propagation;
@@ -63,6 +66,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
@@ -72,11 +76,13 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
+    ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("net_devices", net_devices::TESTS),
     ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),

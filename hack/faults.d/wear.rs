@@ -188,7 +188,7 @@ fn limited_run(world: &World, row: &str, verb: Verb, word: &str, report: &mut Re
         && outcome.end != End::Code(crate::verbs::STATUS)
     {
         report.row(row).errors += 1;
-        if outcome.error.trim().split_whitespace().count() < 4 {
+        if outcome.error.split_whitespace().count() < 4 {
             report.row(row).unnamed += 1;
             report.finding(format!("{what}: not named: {:?}", outcome.error.trim()));
         }

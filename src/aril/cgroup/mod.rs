@@ -21,10 +21,12 @@ pub mod owner;
 mod place;
 mod processes;
 mod remove;
+pub mod stats;
 mod systemd;
 mod text;
 mod undo;
 mod unit;
+mod watch;
 
 #[cfg(test)]
 mod native;
@@ -36,6 +38,7 @@ pub use limits::Limits;
 pub use place::{Hierarchy, Manager, Place, Version};
 pub use systemd::Unit;
 pub use undo::Before;
+pub use watch::{Event, Watch};
 
 use crate::error::{Doing, Result};
 use crate::sys;

@@ -6,12 +6,15 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod explain;
 mod features;
 mod flags;
 mod kill;
 mod list;
+mod name;
 mod pause;
 mod ps;
 mod resume;
@@ -100,6 +103,7 @@ commands! {
     "pause" pause Pause,
     "resume" resume Resume,
     "ps" ps Ps,
+    "events" events Events,
     "spec" spec Spec,
     "explain" explain Explain,
     "features" features Features,
@@ -156,6 +160,12 @@ fn named(command: &str, error: Error) -> Error {
         Error::Sys(_) => Error::Doing { what: format!("{command} failed"), at: None, source: Box::new(error) },
         other => other,
     }
+}
+
+/// The definition of all commands: for man pages and completions.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// Writes to standard output.

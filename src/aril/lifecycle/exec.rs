@@ -4,7 +4,7 @@ use super::compact::{self, Compact};
 use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid_file};
 use super::status::{Verb, allow};
 use super::store::Store;
-use super::{Global, Id, Refused, Status, home, terminal};
+use super::{Global, Id, Refused, Status, home, pidfd, terminal};
 use crate::boot::scheduling;
 use crate::boot::spawn::{Attend, Executor, serve, spawn};
 use crate::boot::talk::{Heard, Label, answer, hear};
@@ -36,6 +36,8 @@ pub struct Execution {
     pub detach: bool,
     /// A unix socket that gets the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// A unix socket that gets the process as a pidfd.
+    pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid.
     pub pid_file: Option<PathBuf>,
     /// So many descriptors from 3 on are the process's.
@@ -62,6 +64,7 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let (compact, filter) = compact::decode(&needed)?;
     let loaded = execution.process.load(&compact)?;
     let console = console(&loaded, execution)?;
+    let pidfd_socket = pidfd::connect(execution.pidfd_socket.as_deref())?;
     let process = loaded.spec.process().as_ref().ok_or_else(|| Error::Other("there is no process".to_owned()))?;
     let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
     let mut prepared =
@@ -75,7 +78,7 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let mut executor = prepared.spawn(&plan, cgroup)?;
     drop(prepared);
     store.unlock()?;
-    let mut serving = Serving { process, console, terminal: None };
+    let mut serving = Serving { process, console, pidfd_socket, terminal: None };
     let carrier = match begin(&mut executor, &plan, &mut serving, execution) {
         Ok(carrier) => carrier,
         Err(error) => {
@@ -87,9 +90,10 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
             return Err(error);
         }
     };
+    // Standard error is the process's by now.
+    global.log.flush_to_file();
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    global.log.flush();
     let ended = terminal::attend(&executor.process, carrier, &signals);
     ended.map(sys::process::Exit::status).doing(|| "cannot wait for the process".to_owned())
 }
@@ -220,6 +224,7 @@ impl Prepared<'_> {
 struct Serving<'a> {
     process: &'a spec::Process,
     console: Option<OwnedFd>,
+    pidfd_socket: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
 }
 
@@ -249,6 +254,7 @@ impl Attend for Serving<'_> {
 /// From the first step to the user's program.
 fn begin(executor: &mut Executor, plan: &Plan, serving: &mut Serving<'_>, execution: &Execution) -> Result<Option<terminal::Carrier>> {
     serve(executor, plan, serving)?;
+    pidfd::send(serving.pidfd_socket.take(), &executor.process)?;
     if let Some(path) = &execution.pid_file {
         write_pid_file(path, executor.process.pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
     }

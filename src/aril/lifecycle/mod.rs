@@ -3,6 +3,7 @@
 pub mod compact;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod exec_process;
 pub mod explain;
@@ -13,10 +14,15 @@ pub mod id;
 pub mod kill;
 pub mod list;
 pub mod lock;
+pub mod matching;
+pub mod network;
+pub mod notify;
 pub mod pause;
+pub mod pidfd;
 pub mod ps;
 pub mod record;
 pub mod refusals;
+pub mod resctrl;
 pub mod run;
 pub mod start;
 pub mod state_file;
@@ -52,8 +58,12 @@ pub struct Creation {
     pub config: Option<PathBuf>,
     /// A unix socket that gets the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// A unix socket that gets the process as a pidfd.
+    pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid.
     pub pid_file: Option<PathBuf>,
+    /// Whether a service manager waits for the container to be ready.
+    pub notify: bool,
     /// Move the root over `/` instead of `pivot_root(2)`: for a root on the initramfs.
     pub no_pivot: bool,
     /// Stay in the caller's session keyring.

@@ -49,7 +49,12 @@ fn main() -> ExitCode {
         report::say(&format!("{part:?}: {} s", at.elapsed().as_secs()));
     }
     world.end();
+    // Every reason once, as the other suites write them.
+    for reason in &report.skipped {
+        report::say(&format!("skipped: faults: {reason}"));
+    }
     print(&report.table(&runtime, &options.environment, before.elapsed().as_secs_f64()));
+    print(&format!("\n{}\n", report.line()));
     if report.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

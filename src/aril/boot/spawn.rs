@@ -1,7 +1,7 @@
 //! The start of the executor, up to the container's being created.
 
 use super::talk::{Heard, Label, answer, hear};
-use super::{image, open};
+use super::{Ended, image, open};
 use crate::cgroup::{Cgroup, Place};
 use crate::compile::Plan;
 use crate::config::Pointer;
@@ -135,21 +135,16 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
 }
 
 /// The executor has ended without a word: somebody killed it.
-pub(crate) fn dead(executor: &Executor, when: &str) -> Error {
-    let how = match sys::process::wait(&executor.process.pidfd) {
+pub(crate) fn dead(executor: &Executor, when: &'static str) -> Error {
+    match sys::process::wait(&executor.process.pidfd) {
         // Its own end would have come after a report: it is the errno of what was to become of it.
-        Ok(sys::process::Exit::Code(code @ 1..=133)) => {
-            return Error::Doing {
-                what: "cannot run the container's first process".to_owned(),
-                at: None,
-                source: Box::new(sys::Error::bare("execveat", Errno::from_raw(code.into())).into()),
-            };
-        }
-        Ok(sys::process::Exit::Code(code)) => format!("ended with status {code}"),
-        Ok(sys::process::Exit::Signal(signal)) => format!("was killed by signal {signal}"),
-        Err(_) => "ended".to_owned(),
-    };
-    Error::Other(format!("the container's first process {how} {when}"))
+        Ok(sys::process::Exit::Code(code @ 1..=133)) => Error::Doing {
+            what: "cannot run the container's first process".to_owned(),
+            at: None,
+            source: Box::new(sys::Error::bare("execveat", Errno::from_raw(code.into())).into()),
+        },
+        how => Ended { pid: executor.process.pid, how: how.ok(), when }.into(),
+    }
 }
 
 /// Answers one that may have ended in the meantime: what it said before is heard next.

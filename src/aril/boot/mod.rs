@@ -1,5 +1,6 @@
 //! Starting the executor, and talking with it until the container is what the configuration says.
 
+pub mod ended;
 pub mod hooks;
 pub mod idmaps;
 pub mod image;
@@ -11,4 +12,5 @@ pub mod scheduling;
 pub mod spawn;
 pub mod talk;
 
+pub use ended::Ended;
 pub use talk::Fault;

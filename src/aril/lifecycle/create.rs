@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
-use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file};
+use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps, net_devices, resctrl, scheduling};
@@ -141,6 +141,19 @@ fn directory(path: &Path) -> Result<PathBuf> {
     Ok(sys::fs::real_path(&dir)?)
 }
 
+/// So many descriptors it takes to undo what was made: with fewer a failure would leave it behind.
+const OPEN_FILES_MIN: u64 = 16;
+
+fn check_open_files() -> Result<()> {
+    let (soft, _) = sys::process::own_limit(libc::RLIMIT_NOFILE)?;
+    if soft < OPEN_FILES_MIN {
+        return Err(Error::Other(format!(
+            "the limit of open files (RLIMIT_NOFILE) is {soft}: a container cannot be made with less than {OPEN_FILES_MIN}"
+        )));
+    }
+    Ok(())
+}
+
 /// A terminal needs somebody who takes its master.
 fn check_terminal(loaded: &Loaded, creation: &Creation, mode: Mode) -> Result<()> {
     let terminal = loaded.spec.process().as_ref().and_then(config::spec::Process::terminal).unwrap_or(false);
@@ -209,6 +222,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     }
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
+    check_open_files()?;
     let by_annotation = annotations::get(&prepared.loaded.spec, annotations::PIDFD_RECEIVER).map(Path::new);
     let pidfd_socket = pidfd::connect(creation.pidfd_socket.as_deref().or(by_annotation))?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
@@ -318,6 +332,12 @@ impl Making<'_> {
         if let Some((group, wanted)) = self.record.intent.resctrl.as_ref().zip(self.prepared.resctrl.as_ref()) {
             group.create(wanted)?;
         }
+        let made = self.within(store, mode, &mut cgroup);
+        made.map_err(|error| why::explained(error, Some(&cgroup)))
+    }
+
+    /// The process, in its cgroup.
+    fn within(&mut self, store: &Store, mode: Mode, cgroup: &mut Cgroup) -> Result<Executor> {
         let gate = match mode {
             Mode::Create => Some(sys::socket::bind_at(store.dir(), GATE)?),
             Mode::Detached | Mode::Foreground => None,
@@ -326,13 +346,13 @@ impl Making<'_> {
         let oom = process.as_ref().and_then(config::spec::Process::oom_score_adj);
         let host = &self.prepared.host;
         let mut executor =
-            spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
+            spawn(&self.prepared.plan, &self.prepared.place, Some(cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
                 self.record.intent.resctrl.as_ref().map_or(Ok(()), |group| group.join(child.pid))?;
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
+        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
         let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.

@@ -162,6 +162,12 @@ fn named(command: &str, error: Error) -> Error {
     }
 }
 
+/// The definition of all commands: for man pages and completions.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
 /// Writes to standard output.
 fn print(text: &str) -> Result<()> {
     let written = std::io::stdout().write_all(text.as_bytes());

@@ -66,6 +66,9 @@ pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>)
 /// As of [`destroy`].
 pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
     record.intent.place.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
+    if let Some(group) = &record.intent.resctrl {
+        group.remove().doing(|| format!("cannot remove the resctrl group of {id}"))?;
+    }
     unmount(&record.intent).doing(|| format!("cannot unmount the root of {id}"))?;
     clear(global, store, id, record)
 }

@@ -35,12 +35,14 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let at = Pointer::to("/process");
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let sets = capability_sets(plan, subject);
+    let raw = annotations::get(subject.request.spec, annotations::SECCOMP_BPF_DATA);
     if annotations::get(subject.request.spec, annotations::SECCOMP_FAIL_UNKNOWN_SYSCALL).is_some() {
         subject.linux.seccomp().as_ref().map_or(Ok(()), |s| seccomp::names::check(s, &Pointer::to("/linux/seccomp")))?;
     }
-    let filter = match subject.request.exec {
-        Some(joining) => joining.filter.cloned(),
-        None => subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?,
+    let filter = match (subject.request.exec, raw) {
+        (Some(joining), _) => joining.filter.cloned(),
+        (None, Some(raw)) => Some(seccomp::raw::resolve(raw, &annotations::pointer(annotations::SECCOMP_BPF_DATA))?),
+        (None, None) => subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?,
     };
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };

@@ -3,6 +3,7 @@
 mod bpf;
 mod listener;
 pub mod names;
+pub mod raw;
 mod section;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What can be done to a container: one file per verb.
 
+pub mod allocation;
 pub mod compact;
 pub mod create;
 pub mod delete;

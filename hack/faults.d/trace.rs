@@ -464,7 +464,7 @@ impl Tracer {
     fn let_go(&mut self) {
         // One that stands is let go at once; the others are stopped for it.
         self.tracees.retain(|pid, _| ptrace::detach(Pid::from_raw(*pid), None).is_err() && ptrace::interrupt(Pid::from_raw(*pid)).is_ok());
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(10);
         while !self.tracees.is_empty() && Instant::now() < end {
             // Of any: the end of a namespace's first process waits until the others' ends have been taken.
             let pid = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {

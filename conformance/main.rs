@@ -23,6 +23,7 @@ mod hostname;
 mod idmap;
 mod inside;
 mod lifecycle;
+mod limits;
 mod masks;
 mod mount_links;
 mod mounts;
@@ -78,6 +79,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("idmap", idmap::TESTS),
     ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
+    ("limits", limits::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),

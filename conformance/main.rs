@@ -22,6 +22,7 @@ mod hooks;
 mod hostname;
 mod idmap;
 mod inside;
+mod intel_rdt;
 mod lifecycle;
 mod limits;
 mod masks;
@@ -77,6 +78,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
+    ("intel_rdt", intel_rdt::TESTS),
     ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("limits", limits::TESTS),

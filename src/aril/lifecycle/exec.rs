@@ -5,6 +5,7 @@ use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid
 use super::status::{Verb, allow};
 use super::store::Store;
 use super::{Global, Id, Refused, Status, home, pidfd, terminal, why};
+use crate::boot::listener::hand_over;
 use crate::boot::scheduling;
 use crate::boot::spawn::{Attend, Executor, serve, spawn};
 use crate::boot::talk::{Heard, Label, answer, hear};
@@ -13,7 +14,7 @@ use crate::cgroup::{Cgroup, Frozen};
 use crate::compile::exec::Joining;
 use crate::compile::namespaces::{self, MOUNT};
 use crate::compile::process::scheduling::affinity;
-use crate::compile::seccomp::Filter;
+use crate::compile::seccomp::{Filter, Listener};
 use crate::compile::{Plan, Request};
 use crate::config::{Invalid, Loaded, Pointer, spec};
 use crate::error::{Doing, Error, Result};
@@ -78,8 +79,9 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let mut executor =
         prepared.spawn(&plan, cgroup).map_err(|error| why::explained(error, Cgroup::open(&compact.place).ok().flatten().as_ref()))?;
     drop(prepared);
+    let agent = Agent::of(&store, &compact, &execution.id)?;
     store.unlock()?;
-    let mut serving = Serving { process, console, pidfd_socket, terminal: None };
+    let mut serving = Serving { process, console, pidfd_socket, terminal: None, agent };
     let carrier = match begin(&mut executor, &plan, &mut serving, execution) {
         Ok(carrier) => carrier,
         Err(error) => {
@@ -200,6 +202,7 @@ impl Prepared<'_> {
         let oom = self.process.oom_score_adj();
         let into = |cgroup: Option<&Cgroup>| {
             spawn(plan, &self.compact.place, cgroup, Some(&self.first), self.descriptors.count, &mut |child| {
+                self.compact.resctrl.as_ref().map_or(Ok(()), |group| group.join(child.pid))?;
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, &self.host))
             })
         };
@@ -227,6 +230,24 @@ struct Serving<'a> {
     console: Option<OwnedFd>,
     pidfd_socket: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    agent: Option<Agent<'a>>,
+}
+
+/// Who is to have the descriptor of the process's seccomp filter.
+struct Agent<'a> {
+    listener: &'a Listener,
+    oci_version: &'a str,
+    /// The container's.
+    state: String,
+}
+
+impl Agent<'_> {
+    fn of<'a>(store: &Store, compact: &'a Compact<'_>, id: &Id) -> Result<Option<Agent<'a>>> {
+        let Some(listener) = &compact.listener else { return Ok(None) };
+        let record = store.read()?.ok_or_else(|| Error::from(Refused::Missing { id: id.clone() }))?;
+        let state = record.hook_state(id, Status::Running, compact.process.pid);
+        Ok(Some(Agent { listener, oci_version: &compact.oci_version, state }))
+    }
 }
 
 impl Attend for Serving<'_> {
@@ -264,9 +285,15 @@ fn begin(executor: &mut Executor, plan: &Plan, serving: &mut Serving<'_>, execut
     let mut leaving = false;
     loop {
         match hear(&executor.talk)? {
-            Heard::Silence if leaving => return Ok(carrier),
+            Heard::Silence if leaving && serving.agent.is_none() => return Ok(carrier),
             Heard::Silence => return Err(crate::boot::spawn::dead(executor, "before its program was run")),
             Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
+            Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
+                if let Some(Agent { listener, oci_version, state }) = serving.agent.take() {
+                    hand_over(listener, oci_version, executor.process.pid, &state, &filter)?;
+                }
+                answer(&executor.talk, &[])?;
+            }
             Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
             Heard::Report(report, _) => return Err(Error::Other(format!("the executor sent an unexpected report: {report:?}"))),
         }

@@ -106,10 +106,11 @@ fn end_process(record: &Record) -> Result<()> {
         Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)?
-        && cgroup.is_frozen()?
-    {
-        cgroup.thaw()?;
+    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+        cgroup.kill_own();
+        if cgroup.is_frozen()? {
+            cgroup.thaw()?;
+        }
     }
     if !lock::ended(&pidfd, PollTimeout::from(DEATH_MS))? {
         return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));

@@ -5,7 +5,7 @@ use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
 use crate::verbs::{Before, Verb, plain, prepare, wrong};
 use crate::world::{ID, Residue, World};
 use nix::errno::Errno;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 const SETTLE: Duration = Duration::from_millis(1000);
@@ -63,7 +63,7 @@ pub struct Extent {
     pub faults: Vec<Fault>,
     /// At most so many calls of a role, evenly spread; all if `None`.
     pub calls: Option<usize>,
-    /// So long a command may take: where that is too short for all calls, the step between them is wider.
+    /// So long a command may take: where that is too short for all calls, some are left out.
     pub budget: Option<Duration>,
     /// The first and last number of calls, for a closer look.
     pub only: Option<(Role, usize, usize)>,
@@ -75,10 +75,7 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
         report.skipped.push(reason);
         return;
     }
-    let begun = std::time::Instant::now();
-    let undisturbed = baseline(world, verb);
-    let took = begun.elapsed();
-    let baseline = match undisturbed {
+    let baseline = match baseline(world, verb) {
         Ok(outcome) => outcome,
         Err(error) => {
             report.row(verb.name()).wrong += 1;
@@ -91,25 +88,34 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
     say(&format!("{}: {} calls on the host's side, {} on the container's", verb.name(), count(Role::Host), count(Role::Container)));
     for role in [Role::Host, Role::Container] {
         let Some(calls) = baseline.calls.get(&role) else { continue };
-        let mut step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
-        if let Some(budget) = extent.budget {
-            let points = u32::try_from(calls.len() * extent.faults.len()).unwrap_or(u32::MAX);
-            let all = took * points;
-            step = usize::try_from(all.as_millis() / (budget / 2).as_millis()).unwrap_or(0) + 1;
-            if step > 1 {
-                say(&format!("{}: every {step}. call of the {}: this machine is slow", verb.name(), role.name()));
+        let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
+        let numbers: Vec<usize> = (0..calls.len())
+            .step_by(step)
+            .filter(|n| !extent.only.is_some_and(|(only, from, to)| role != only || *n < from || *n > to))
+            .collect();
+        let begun = Instant::now();
+        // Where the time is short, what was tested is spread over all of them.
+        let spread = (0..SPREAD).map(|i| i * 5 % SPREAD).flat_map(|first| numbers.iter().skip(first).step_by(SPREAD));
+        for (done, number) in spread.enumerate() {
+            if extent.budget.is_some_and(|budget| begun.elapsed() > budget / 2) {
+                let left = numbers.len() - done;
+                report.skipped.push(format!(
+                    "{}: {left} of {} calls of the {}: this machine is too slow for all",
+                    verb.name(),
+                    numbers.len(),
+                    role.name()
+                ));
+                break;
             }
-        }
-        for (number, call) in calls.iter().enumerate().step_by(step) {
-            if extent.only.is_some_and(|(only, from, to)| role != only || number < from || number > to) {
-                continue;
-            }
-            for fault in extent.faults.iter().filter(|fault| applies(**fault, call, verb)) {
-                one(world, verb, Point { role, number, fault: *fault }, report);
+            for fault in extent.faults.iter().filter(|fault| applies(**fault, &calls[*number], verb)) {
+                one(world, verb, Point { role, number: *number, fault: *fault }, report);
             }
         }
     }
 }
+
+/// So many rounds, each over the whole of the calls.
+const SPREAD: usize = 8;
 
 pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
     prepare(world, verb.before(), verb.kind())?;

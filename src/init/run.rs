@@ -183,6 +183,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         }
         Op::Home { uid: _ } => process::home(x, talk, step),
         Op::Created { keep } => process::created(x, talk, step, keep),
+        Op::Free {} => process::free(x, Slot::NONE),
         Op::Gate { listener } => process::gate(x.get(listener)?, talk),
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
         Op::Seccomp { flags, filter } => process::seccomp(talk, step, flags, filter),

@@ -4,7 +4,7 @@
 
 use super::store::{Identity, Record};
 use crate::cgroup::Place;
-use crate::compile::seccomp::Filter;
+use crate::compile::seccomp::{Filter, Listener};
 use crate::config::spec::Spec;
 use crate::error::{Doing, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct Compact<'a> {
     pub no_new_keyring: bool,
     /// `SECCOMP_FILTER_FLAG_*` of the filter, if it has one.
     pub seccomp: Option<u32>,
+    /// The agent that the filter's descriptor is sent to.
+    #[serde(default)]
+    pub listener: Option<Cow<'a, Listener>>,
     /// `ociVersion`
     #[serde(borrow)]
     pub oci_version: Cow<'a, str>,
@@ -79,6 +82,7 @@ pub fn encode(record: &Record, spec: &Spec, no_new_keyring: bool, filter: Option
         rootfs: Cow::Borrowed(&intent.rootfs),
         no_new_keyring,
         seccomp: filter.map(|filter| filter.flags),
+        listener: intent.listener.as_ref().map(Cow::Borrowed),
         oci_version: Cow::Borrowed(&intent.oci_version),
         spec: Cow::Owned(serde_json::value::to_raw_value(spec.process()).map_err(failed)?),
         linux: Cow::Owned(serde_json::value::to_raw_value(&linux).map_err(failed)?),

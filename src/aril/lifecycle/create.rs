@@ -287,7 +287,7 @@ impl Making<'_> {
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
+        let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
             let Executor { process, talk } = executor;

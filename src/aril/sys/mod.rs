@@ -12,6 +12,7 @@ pub mod process;
 pub mod sched;
 pub mod socket;
 pub mod term;
+mod vfork;
 
 pub use nix::errno::Errno;
 

@@ -11,14 +11,19 @@ mod cli;
 mod console;
 mod devices;
 mod errors;
+mod events;
 mod exec;
 mod fallback;
+mod features;
+mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
 mod hostname;
+mod idmap;
 mod lifecycle;
 mod masks;
+mod mount_links;
 mod mounts;
 mod namespaces;
 mod pause;
@@ -38,6 +43,7 @@ mod sysctl;
 mod systemd;
 mod terminal;
 mod time_namespace;
+mod update;
 mod user;
 mod user_namespace;
 
@@ -58,14 +64,19 @@ const PARTS: &[(&str, &[Test])] = &[
     ("console", console::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
+    ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("fallback", fallback::TESTS),
+    ("features", features::TESTS),
+    ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
+    ("idmap", idmap::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
+    ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
     ("pause", pause::TESTS),
@@ -84,6 +95,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("systemd", systemd::TESTS),
     ("terminal", terminal::TESTS),
     ("time_namespace", time_namespace::TESTS),
+    ("update", update::TESTS),
     ("user", user::TESTS),
     ("user_namespace", user_namespace::TESTS),
 ];

@@ -101,7 +101,7 @@ fn the_agent_is_told_whose_calls_they_are(t: &Case) {
     let (told, files) = agent.told();
     assert_eq!(files, 1);
     assert_eq!(told["fds"], json!(["seccompFd"]));
-    assert_eq!(told["ociVersion"], b.config()["ociVersion"]);
+    assert!(told["ociVersion"].as_str().is_some_and(|version| version.starts_with("1.")), "{told}");
     assert_eq!(told["pid"], json!(container.pid()));
     assert!(told.get("metadata").is_none_or(|m| m == ""), "{told}");
     let state = &told["state"];

@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = suite![
     joined_by_path_with_the_same_mappings: [Need::Userns],
     a_tmpfs_belongs_to_the_containers_root: [Need::Userns],
     the_host_network_with_sysfs: [Need::Userns],
+    a_second_container_of_a_pod_sees_the_pods: [Need::Userns, Need::Runtime("aril")],
     the_host_pid_namespace_with_proc: [Need::Userns],
     readonly_root: [Need::Userns],
     readonly_bind_cannot_be_made_writable: [Need::Userns],
@@ -311,4 +312,29 @@ fn a_start_with_hooks(t: &Case) {
     fs::set_permissions(&log, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     t.started(&b).wait_for("stopped").delete();
     assert_eq!(read(&log).replace('\n', " "), "prestart createRuntime createContainer poststart poststop ");
+}
+
+/// A pod's containers share its user namespace and what belongs to that: procfs, sysfs and mqueue show the pod's namespaces and not the host's.
+fn a_second_container_of_a_pod_sees_the_pods(t: &Case) {
+    let pause = t.bundle_sh("sleep 1000");
+    pause.userns(HOST, 65536);
+    pause.namespace(json!({"type": "network"}));
+    let pause = t.started(&pause);
+    let script = "cat /proc/1/cmdline | tr '\\0' ' '; echo; ls /sys/class/net; probe filesystem /dev/mqueue; ls /proc | grep -c '^[0-9]'";
+    let out = t.sh(script, |b| {
+        b.userns(HOST, 65536);
+        for (kind, file) in [("user", "user"), ("pid", "pid"), ("network", "net"), ("ipc", "ipc")] {
+            b.namespace(json!({"type": kind, "path": format!("/proc/{}/ns/{file}", pause.pid())}));
+        }
+        b.edit(|c| {
+            c["linux"].as_object_mut().unwrap().remove("uidMappings");
+            c["linux"].as_object_mut().unwrap().remove("gidMappings");
+        });
+    });
+    let mut lines = out.lines();
+    assert_has(lines.next().unwrap(), "sleep 1000");
+    assert_eq!(lines.next(), Some("lo"), "{out}");
+    assert_eq!(lines.next(), Some("19800202"), "{out}");
+    // The pod's sleep with its shell, and this container's own few.
+    assert!(lines.next().unwrap().parse::<u32>().unwrap() < 8, "{out}");
 }

@@ -30,6 +30,10 @@ pub enum Need {
     Runtime(&'static str),
     /// AppArmor is on.
     AppArmor,
+    /// SELinux is on.
+    Selinux,
+    /// SELinux is off.
+    NoSelinux,
     /// systemd is the machine's init system.
     Systemd,
     /// It is not.
@@ -128,6 +132,8 @@ impl Environment {
                 let on = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
                 (!on).then(|| "AppArmor is off".to_owned())
             }
+            Need::Selinux => (!super::present("/sys/fs/selinux/enforce")).then(|| "SELinux is off".to_owned()),
+            Need::NoSelinux => super::present("/sys/fs/selinux/enforce").then(|| "SELinux is on".to_owned()),
             Need::RealTime => {
                 let file = self.v1.get("cpu").map(|cpu| cpu.join("cpu.rt_runtime_us"));
                 file.is_some_and(super::present).then(|| "in cgroup v1 a new cgroup has no time for real-time processes".to_owned())

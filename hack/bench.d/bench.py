@@ -127,6 +127,51 @@ def memory(options):
     table(["runtime", "private KiB in created"], rows)
 
 
+def limits():
+    """Limits to try, in KiB, from small to large."""
+    yield from range(32, 512, 16)
+    yield from range(512, 2048, 64)
+    yield from range(2048, 32768 + 1, 512)
+
+
+def runs_within(program, path, container, kib):
+    """Whether a container of the bundle does its work within a limit of memory, and what was said if not."""
+    with open(f"{path}/config.json") as file:
+        config = json.load(file)
+    config["linux"]["cgroupsPath"] = f"/{container}"
+    config["linux"]["resources"]["memory"] = {"limit": kib << 10, "swap": kib << 10}
+    config["process"]["args"] = ["/bin/busybox", "true"]
+    with open(f"{path}/config.json", "w") as file:
+        json.dump(config, file)
+    try:
+        with open(f"{path}/said", "w+") as said:
+            done = subprocess.run([program, "run", "--bundle", path, container], stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60)
+            said.seek(0)
+            return done.returncode == 0, said.read().strip()
+    except subprocess.TimeoutExpired:
+        return False, "it did not end"
+    finally:
+        # A runtime whose container was killed may leave it.
+        subprocess.run([program, "delete", "--force", container], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def memory_floor(options):
+    rows = []
+    for name in options.runtimes:
+        program, path, said = PROGRAMS[name], bundle(name), ""
+        shutil.copy(f"{HERE}/busybox", f"{path}/rootfs/bin/busybox")
+        works, said = runs_within(program, path, f"floor-{name}", 1 << 20)
+        if not works:
+            print(f"{name} runs no container here: {said.splitlines()[-1] if said else 'it says nothing'}")
+            rows.append((name, None))
+            continue
+        for kib in limits():
+            if all(runs_within(program, path, f"floor-{name}-{kib}-{i}", kib)[0] for i in range(3)):
+                break
+        rows.append((name, kib))
+    table(["runtime", "KiB at which it runs"], rows)
+
+
 def clean(options):
     """Ends what a failed measurement left: /run is this namespace's own, so every container in it is ours."""
     for name in options.runtimes:
@@ -135,7 +180,7 @@ def clean(options):
             subprocess.run([PROGRAMS[name], "delete", "--force", container])
 
 
-BENCHMARKS = {"run": run, "exec": execute, "memory": memory}
+BENCHMARKS = {"run": run, "exec": execute, "memory": memory, "memory-floor": memory_floor}
 
 
 def main():

@@ -27,3 +27,9 @@ pub mod log;
 pub mod sys;
 
 pub use error::{Error, Result};
+
+/// The commit that was built.
+pub const COMMIT: &str = match option_env!("ARIL_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};

@@ -65,7 +65,7 @@ fn multiplexer(root: i32) -> Result<i32> {
 
 /// Covers `/dev/console` with the terminal. The name must not be a link: a link would be followed out of `/dev`.
 fn bind(root: i32, peer: i32) -> Result<()> {
-    let (dev, _) = paths::target(root, c"dev", Kind::RealDirectory)?;
+    let (dev, _) = paths::target(root, c"dev", Kind::RealDirectory, false)?;
     let name = c"console";
     let made = call(Sysno::mknodat, [fd(dev), name.as_ptr() as usize, (general::S_IFREG | 0o600) as usize, 0, 0, 0]).map(drop);
     tolerate(made, errno::EEXIST)?;

@@ -32,8 +32,11 @@ pub(crate) fn run(x: &mut Executor, talk: &Talk, step: u32, hook: &Hook<'_>) -> 
     let (pid, pidfd) = sys::fork(0, general::SIGCHLD)?;
     if pid == 0 {
         sys::prctl(prctl::PR_SET_PDEATHSIG, general::SIGKILL as usize)?;
-        let errno = become_hook(hook, input[0], output[1]).map_or_else(|failure| failure.errno, |()| 0);
-        sys::exit(if errno == errno::ENOENT { 127 } else { 126 });
+        if let Err(failure) = become_hook(hook, input[0], output[1]) {
+            // Before this process's own report of the exit status: the first is heard.
+            talk.fault(step, failure, &[]);
+        }
+        sys::exit(126);
     }
     close_all(&[input[0], output[1]]);
     // A hook that closes its input early must not end this process by SIGPIPE.

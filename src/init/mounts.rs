@@ -1,7 +1,7 @@
 //! Mounts, by descriptors alone.
 
 use crate::paths::{self, resolve};
-use crate::run::{Executor, tolerate};
+use crate::run::Executor;
 use crate::sys::{self, Failure, Result, call, close, failure, fd, open, openat2, stat};
 use aril_plan::{Kind, List, Slot};
 use core::ffi::CStr;
@@ -32,18 +32,19 @@ pub(crate) fn set_attr(mount: i32, recursive: bool, set: u64, clear: u64, propag
     setattr(mount, EMPTY, general::AT_EMPTY_PATH | recursively(recursive), &attr)
 }
 
-fn clone_tree(dir: i32, path: &CStr, recursive: bool) -> Result<i32> {
-    let flags = general::OPEN_TREE_CLONE | general::O_CLOEXEC | general::AT_EMPTY_PATH | recursively(recursive);
+fn clone_tree(dir: i32, path: &CStr, recursive: bool, nofollow: bool) -> Result<i32> {
+    let link = if nofollow { general::AT_SYMLINK_NOFOLLOW } else { 0 };
+    let flags = general::OPEN_TREE_CLONE | general::O_CLOEXEC | general::AT_EMPTY_PATH | recursively(recursive) | link;
     open(Sysno::open_tree, [fd(dir), path.as_ptr() as usize, flags as usize, 0, 0, 0])
 }
 
 /// A detached copy of the mount at a path. From a slot the path is resolved in the root first.
-pub(crate) fn open_tree(x: &mut Executor, into: Slot, at: Slot, path: &CStr, recursive: bool) -> Result<()> {
+pub(crate) fn open_tree(x: &mut Executor, into: Slot, at: Slot, path: &CStr, recursive: bool, nofollow: bool) -> Result<()> {
     let tree = if at == Slot::CWD {
-        clone_tree(general::AT_FDCWD, path, recursive)?
+        clone_tree(general::AT_FDCWD, path, recursive, nofollow)?
     } else {
         let file = resolve(x.get(at)?, path)?;
-        let tree = clone_tree(file, EMPTY, recursive);
+        let tree = clone_tree(file, EMPTY, recursive, false);
         close(file);
         tree?
     };
@@ -88,12 +89,13 @@ fn configure(context: i32, options: &List<'_>) -> Result<()> {
 
 /// Opens a mount point.
 pub(crate) fn target(x: &mut Executor, into: Slot, root: Slot, path: &CStr, kind: Kind, like: Slot) -> Result<()> {
+    let nofollow = kind == Kind::SameLink;
     let kind = match kind {
-        Kind::Same if stat(x.get(like)?, EMPTY)?.is(general::S_IFDIR) => Kind::Directory,
-        Kind::Same => Kind::File,
+        Kind::Same | Kind::SameLink if stat(x.get(like)?, EMPTY)?.is(general::S_IFDIR) => Kind::Directory,
+        Kind::Same | Kind::SameLink => Kind::File,
         other => other,
     };
-    let (file, made) = paths::target(x.get(root)?, path, kind)?;
+    let (file, made) = paths::target(x.get(root)?, path, kind, nofollow)?;
     // Which destinations in /proc may be mounted over was decided by their names; a link of the image must not lead others there.
     if !path.to_bytes().starts_with(b"/proc") && sys::filesystem(file)? == general::PROC_SUPER_MAGIC as usize {
         close(file);
@@ -163,7 +165,7 @@ fn parent(at: i32, path: &CStr) -> Result<(i32, &CStr)> {
     }
     dir[..slash].copy_from_slice(&bytes[..slash]);
     let name = CStr::from_bytes_with_nul(&bytes[slash + 1..]).unwrap_or(EMPTY);
-    Ok((paths::target(at, CStr::from_bytes_until_nul(&dir).unwrap_or(EMPTY), Kind::Directory)?.0, name))
+    Ok((paths::target(at, CStr::from_bytes_until_nul(&dir).unwrap_or(EMPTY), Kind::Directory, false)?.0, name))
 }
 
 /// `mknodat(2)`: the umask is 0, so the mode is exact. A node that is there already must be the same one.
@@ -194,11 +196,25 @@ fn mknod_at(dir: i32, name: &CStr, node: &Node) -> Result<()> {
 }
 
 /// `symlinkat(2)`
-pub(crate) fn symlink(at: i32, path: &CStr, to: &CStr) -> Result<()> {
+pub(crate) fn symlink(at: i32, path: &CStr, to: &CStr, exact: bool) -> Result<()> {
     let (dir, name) = parent(at, path)?;
     let result = call(Sysno::symlinkat, [to.as_ptr() as usize, fd(dir), name.as_ptr() as usize, 0, 0, 0]).map(drop);
+    let mut there = [0_u8; 4096];
+    let a = [fd(dir), name.as_ptr() as usize, there.as_mut_ptr() as usize, there.len(), 0, 0];
+    let stays = matches!(result, Err(Failure { errno: errno::EEXIST, .. }))
+        && (!exact || call(Sysno::readlinkat, a).is_ok_and(|n| &there[..n] == to.to_bytes()));
     close(dir);
-    tolerate(result, errno::EEXIST)
+    if stays { Ok(()) } else { result }
+}
+
+/// The SELinux label of the root of a file system.
+pub(crate) fn label(mount: i32, label: &CStr) -> Result<()> {
+    let root = openat2(mount, c".", general::O_RDONLY | general::O_DIRECTORY, 0, general::RESOLVE_BENEATH)?;
+    let value = label.to_bytes_with_nul();
+    let a = [fd(root), c"security.selinux".as_ptr() as usize, value.as_ptr() as usize, value.len(), 0, 0];
+    let result = call(Sysno::fsetxattr, a).map(drop);
+    close(root);
+    result
 }
 
 /// The root becomes `/`: both roots in one place, and the old one away (pivot_root(2), "pivot_root(".", ".")").
@@ -245,7 +261,7 @@ pub(crate) fn mask(x: &mut Executor, root: Slot, path: &CStr, directory: Slot, n
     let (index, slot) = if is_directory { (0, directory) } else { (1, null) };
     let source = x.get(slot)?;
     let result = if x.placed[index] {
-        clone_tree(source, EMPTY, false).and_then(|copy| {
+        clone_tree(source, EMPTY, false, false).and_then(|copy| {
             let attached = attach(copy, file);
             close(copy);
             attached
@@ -264,7 +280,7 @@ pub(crate) fn read_only(root: i32, path: &CStr) -> Result<()> {
         Err(Failure { errno: errno::ENOENT | errno::ENOTDIR, .. }) => return Ok(()),
         other => other?,
     };
-    let copy = clone_tree(file, EMPTY, true)?;
+    let copy = clone_tree(file, EMPTY, true, false)?;
     let result = set_attr(copy, true, general::MOUNT_ATTR_RDONLY.into(), 0, 0, 0).and_then(|()| attach(copy, file));
     close(copy);
     close(file);

@@ -23,9 +23,10 @@ fn inner(path: &CStr) -> &CStr {
 
 /// A mount point in the root, made if it is missing, as an `O_PATH` descriptor, and whether it was made. Directories are made with mode 0755,
 /// files with 0644.
-pub(crate) fn target(root: i32, path: &CStr, kind: Kind) -> Result<(i32, bool)> {
+pub(crate) fn target(root: i32, path: &CStr, kind: Kind, nofollow: bool) -> Result<(i32, bool)> {
     let links = if kind == Kind::RealDirectory { general::RESOLVE_NO_SYMLINKS } else { 0 };
-    let file = match openat2(root, inner(path), general::O_PATH, 0, IN_ROOT | links) {
+    let flags = general::O_PATH | if nofollow { general::O_NOFOLLOW } else { 0 };
+    let file = match openat2(root, inner(path), flags, 0, IN_ROOT | links) {
         Err(Failure { errno: errno::ENOENT, .. }) => return make(root, path, kind == Kind::File).map(|file| (file, true)),
         other => other?,
     };

@@ -27,7 +27,11 @@ pub(crate) fn one(x: &mut Executor, op: Op<'static>) -> Result<()> {
         }
         Op::Cpus { mask } => call(Sysno::sched_setaffinity, [0, mask.len(), mask.as_ptr() as usize, 0, 0, 0]).map(drop),
         Op::Loopback {} => loopback(),
-        Op::Listen { socket } => call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop),
+        Op::Listen { socket } => {
+            // Here, where a failure is still one of `create`.
+            x.ends = Some(EndsBy::signals(0)?);
+            call(Sysno::listen, [fd(x.get(socket)?), 8, 0, 0, 0, 0]).map(drop)
+        }
         Op::Umask { mask } => call(Sysno::umask, [mask as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Chdir { path, early, make } => chdir(x, path, early, make),
         Op::Keyring { name, permissions } => tolerate(keyring(name, permissions), errno::ENOSYS), // a kernel without keys
@@ -159,7 +163,7 @@ fn chdir(x: &mut Executor, path: &CStr, early: bool, make: bool) -> Result<()> {
     let mut dir = openat2(general::AT_FDCWD, path, flags, 0, general::RESOLVE_NO_MAGICLINKS);
     if let (true, Err(Failure { errno: errno::ENOENT, .. })) = (make, &dir) {
         let root = openat2(general::AT_FDCWD, c"/", flags, 0, 0)?;
-        dir = paths::target(root, path, Kind::Directory).map(|(dir, _)| dir);
+        dir = paths::target(root, path, Kind::Directory, false).map(|(dir, _)| dir);
         close(root);
     }
     let entered = dir.and_then(|dir| {
@@ -252,8 +256,8 @@ pub(crate) fn free(x: &mut Executor, keep: Slot) -> Result<()> {
 /// Waits for `start`, which connects and then speaks as `create` did.
 ///
 /// Signals that end a process do so here as well.
-pub(crate) fn gate(listener: i32, talk: &mut Talk) -> Result<()> {
-    let ends = EndsBy::signals(0)?;
+pub(crate) fn gate(x: &mut Executor, listener: i32, talk: &mut Talk) -> Result<()> {
+    let ends = x.ends.take().map_or_else(|| EndsBy::signals(0), Ok)?;
     talk.replace(-1);
     loop {
         let mut ready = [listener, ends.file()].map(|fd| sys::pollfd(fd, general::POLLIN));

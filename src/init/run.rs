@@ -25,6 +25,8 @@ pub(crate) struct Executor {
     pub(crate) home: Option<&'static CStr>,
     /// The program that [`Op::Find`] found.
     pub(crate) program: Option<&'static CStr>,
+    /// The signals that end a process which waits at the gate.
+    pub(crate) ends: Option<process::EndsBy>,
     /// The host may end: nothing ties this process to it any more.
     pub(crate) free: bool,
     /// Words about a failure that errno cannot say, for the report.
@@ -85,6 +87,7 @@ impl Executor {
             in_cwd: false,
             home: None,
             program: None,
+            ends: None,
             free: false,
             detail: Detail { text: [0; 1024], len: 0 },
         }
@@ -148,7 +151,8 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Network {} => namespaces::network(talk),
         Op::Dumpable { on } => sys::prctl(linux_raw_sys::prctl::PR_SET_DUMPABLE, on.into()).map(drop),
         Op::Propagation { path, recursive, kind } => mounts::propagation(path, recursive, kind),
-        Op::OpenTree { into, at, path, recursive } => mounts::open_tree(x, into, at, path, recursive),
+        Op::OpenTree { into, at, path, recursive, nofollow } => mounts::open_tree(x, into, at, path, recursive, nofollow),
+        Op::Label { mount, label } => mounts::label(x.get(mount)?, label),
         Op::NewFs { into, kind, options, attr } => mounts::new_fs(x, into, kind, &options, attr),
         Op::SetAttr { mount, recursive, set, clear, propagation, userns } => {
             let userns = if userns == Slot::NONE { 0 } else { x.get(userns)? };
@@ -169,7 +173,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Mknod { at, path, mode, major, minor, uid, gid } => {
             mounts::mknod(x.get(at)?, path, &mounts::Node { mode, device: (major, minor), uid, gid })
         }
-        Op::Symlink { at, path, to } => mounts::symlink(x.get(at)?, path, to),
+        Op::Symlink { at, path, to, exact } => mounts::symlink(x.get(at)?, path, to, exact),
         Op::PivotRoot { root } => mounts::pivot_root(x.get(root)?),
         Op::MoveRoot { root } => mounts::move_root(x.get(root)?),
         Op::Chroot { root } => mounts::chroot(x.get(root)?),
@@ -184,7 +188,10 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Home { uid: _ } => process::home(x, talk, step),
         Op::Created { keep } => process::created(x, talk, step, keep),
         Op::Free {} => process::free(x, Slot::NONE),
-        Op::Gate { listener } => process::gate(x.get(listener)?, talk),
+        Op::Gate { listener } => {
+            let listener = x.get(listener)?;
+            process::gate(x, listener, talk)
+        }
         Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
         Op::Seccomp { flags, filter } => process::seccomp(talk, step, flags, filter),
         Op::CloseFrom { first } => process::close_from(talk, step, first),

@@ -84,6 +84,8 @@ bytes_enum! {
         RealDirectory = 3,
         /// What the mount itself is: a directory or a file.
         Same = 4,
+        /// The same, and a symbolic link at the end is the mount point itself.
+        SameLink = 5,
     }
 }
 
@@ -140,7 +142,7 @@ ops! {
     /// `mount_setattr(2)` of the propagation of the mount at a path of the current root.
     10 Propagation { path: &'a CStr, recursive: bool, /** `MS_SHARED`, …. */ kind: u64 }
     /// `open_tree(2)`: a detached copy of what is at the path.
-    11 OpenTree { into: Slot, at: Slot, path: &'a CStr, recursive: bool }
+    11 OpenTree { into: Slot, at: Slot, path: &'a CStr, recursive: bool, /** A link at the end of the path is not followed. */ nofollow: bool }
     /// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`: a new file system, detached. Options are `key=value`, or a key alone.
     12 NewFs { into: Slot, kind: &'a CStr, options: List<'a>, /** `MOUNT_ATTR_*`. */ attr: u64 }
     /// `mount(2)` at an open mount point: for options that `fsconfig(2)` does not take, since it takes no more than 255 bytes.
@@ -159,8 +161,8 @@ ops! {
     17 CopyUp { root: Slot, path: &'a CStr, to: Slot }
     /// `mknodat(2)`, owner and mode included. A node that is there already and is the same is left as it is.
     18 Mknod { at: Slot, path: &'a CStr, /** with `S_IFMT`. */ mode: u32, major: u32, minor: u32, uid: u32, gid: u32 }
-    /// `symlinkat(2)`. Where something is already it stays.
-    19 Symlink { at: Slot, path: &'a CStr, to: &'a CStr }
+    /// `symlinkat(2)`. Where something is already it stays; but where the link has to be exact, it must be the same.
+    19 Symlink { at: Slot, path: &'a CStr, to: &'a CStr, exact: bool }
     /// `pivot_root(2)` into the root, and the old root away.
     20 PivotRoot { root: Slot }
     /// Instead of it: the root moved over `/`, and `chroot(2)`.
@@ -175,6 +177,9 @@ ops! {
     25 Write { at: Slot, path: &'a CStr, value: &'a [u8] }
     /// `close(2)`: what a container's first process must not hold while it waits.
     26 Close { slot: Slot }
+
+    /// `fsetxattr(2)` of `security.selinux` of a detached mount's root.
+    62 Label { mount: Slot, label: &'a CStr }
 
     /// Sets the loopback interface of a new network namespace up.
     28 Loopback {}

@@ -2,7 +2,8 @@
 
 use crate::compile::hooks::Hook;
 use crate::error::{Doing, Error, Result};
-use crate::sys::process::{Exit, Program};
+use crate::sys::process::Exit;
+use crate::sys::program::{Program, execute};
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
@@ -40,7 +41,7 @@ fn attempt(hook: &Hook, state: &str, cwd: &Path) -> Result<()> {
     let input = sys::fs::memfd(c"aril-state", state.as_bytes())?;
     let theirs = OwnedFd::from(theirs);
     let how = Program { path: &hook.path, args: &hook.args, env: &hook.env, cwd, input: &input, output: &theirs };
-    let child = sys::process::execute(&how)?;
+    let child = execute(&how)?;
     drop(theirs);
     let mut words = Vec::new();
     let in_time = follow(&mut File::from(OwnedFd::from(output)), &child.pidfd, hook.timeout, &mut words);

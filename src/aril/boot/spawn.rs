@@ -76,8 +76,22 @@ pub fn spawn(
     before_plan(&executor.process)?;
     match socket::send(&executor.talk, &plan.encode(&passed), &[]) {
         Ok(()) => Ok(executor),
-        Err(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => Err(dead(&executor, "before it had its plan")),
+        Err(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => Err(unready(plan, &executor)),
         Err(other) => Err(other.into()),
+    }
+}
+
+/// Why an executor has ended that did not even take its plan: it says so, or its status is the errno of its `execveat(2)`.
+fn unready(plan: &Plan, executor: &Executor) -> Error {
+    if let Ok(Heard::Fault(report, detail)) = hear(&executor.talk) {
+        return Label::of(plan, report.step).fault(&report, detail).into();
+    }
+    match sys::process::wait(&executor.process.pidfd) {
+        Ok(sys::process::Exit::Code(code @ 1..=133)) => {
+            let failed = Err::<(), _>(sys::Error::bare("execveat", Errno::from_raw(code.into())));
+            failed.doing(|| "cannot run the container's first process".to_owned()).err().unwrap_or_else(|| ended(None, ""))
+        }
+        how => ended(how.ok(), "before it had its plan"),
     }
 }
 
@@ -115,11 +129,11 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
                 // The one that forked has ended, or is about to.
                 let _ = sys::process::wait(&executor.process.pidfd);
                 executor.process = Child { pid: value, pidfd };
-                answer(&executor.talk, &[])?;
+                answer_if_there(&executor.talk, &[])?;
             }
             Heard::Report(report, file) => {
                 let bytes = host.attend(plan, report.step, &executor.process, file)?;
-                answer(&executor.talk, &bytes)?;
+                answer_if_there(&executor.talk, &bytes)?;
             }
             Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
             Heard::Silence => return Err(dead(executor, "amid its plan")),
@@ -129,10 +143,22 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
 
 /// The executor has ended without a word: somebody killed it.
 pub(crate) fn dead(executor: &Executor, when: &str) -> Error {
-    let how = match sys::process::wait(&executor.process.pidfd) {
-        Ok(sys::process::Exit::Signal(signal)) => format!("was killed by signal {signal}"),
-        Ok(sys::process::Exit::Code(code)) => format!("ended with status {code}"),
-        Err(_) => "ended".to_owned(),
+    ended(sys::process::wait(&executor.process.pidfd).ok(), when)
+}
+
+/// Answers one that may have ended in the meantime: what it said before is heard next.
+fn answer_if_there(talk: &OwnedFd, bytes: &[u8]) -> Result<()> {
+    match answer(talk, bytes) {
+        Err(Error::Sys(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. })) => Ok(()),
+        other => other.doing(|| "cannot answer the container's first process".to_owned()),
+    }
+}
+
+fn ended(how: Option<sys::process::Exit>, when: &str) -> Error {
+    let how = match how {
+        Some(sys::process::Exit::Signal(signal)) => format!("was killed by signal {signal}"),
+        Some(sys::process::Exit::Code(code)) => format!("ended with status {code}"),
+        None => "ended".to_owned(),
     };
     Error::Other(format!("the container's first process {how} {when}"))
 }

@@ -121,6 +121,14 @@ impl Dir {
         self.at(file, OFlag::O_RDONLY)
     }
 
+    /// A file, open for reading and writing.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)`.
+    pub(super) fn file_to_write(&self, file: &str) -> sys::Result<OwnedFd> {
+        self.at(file, OFlag::O_RDWR | OFlag::O_NONBLOCK)
+    }
+
     /// Writes to a file in one `write(2)`, as the kernel wants it.
     ///
     /// # Errors

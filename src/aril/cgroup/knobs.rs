@@ -33,13 +33,16 @@ pub(super) struct Asked {
 pub(super) enum Way {
     /// By the first of these files that exists; `{}` in a name stands for [`Asked::name`].
     Files(&'static [(&'static str, Spell)]),
-    /// True is what it does in any case; false it cannot: why.
-    Always(&'static str),
+    /// It has this one value in any case, and why no other.
+    Fixed(i128, &'static str),
     /// It has no such thing: why.
     Lacks(&'static str),
 }
 
-use Way::{Always, Files, Lacks};
+/// How every limit spells that there is none.
+pub(super) const UNLIMITED: i128 = -1;
+
+use Way::{Files, Fixed, Lacks};
 
 const V2_NETWORK: &str = "cgroup v2 has no network controllers";
 const V2_KERNEL: &str = "cgroup v2 counts kernel memory as memory, and has no limit of its own for it";
@@ -70,29 +73,28 @@ pub(super) const KNOBS: &[Knob] = &[
     knob("/cpu/realtimePeriod", "cpu", |r| cpu(r, |c| set(c.realtime_period())),
         Files(&[("cpu.rt_period_us", text::number)]), Lacks(V2_REALTIME)),
     knob("/cpu/realtimeRuntime", "cpu", |r| cpu(r, |c| set(c.realtime_runtime())),
-        Files(&[("cpu.rt_runtime_us", text::number)]), Lacks(V2_REALTIME)),
+        Files(&[("cpu.rt_runtime_us", text::number)]), Fixed(UNLIMITED, V2_REALTIME)),
     knob("/cpu/cpus", "cpuset", |r| list(r.cpu().as_ref().and_then(|c| c.cpus().as_ref())),
         Files(&[("cpuset.cpus", text::list)]), Files(&[("cpuset.cpus", text::list)])),
     knob("/cpu/mems", "cpuset", |r| list(r.cpu().as_ref().and_then(|c| c.mems().as_ref())),
         Files(&[("cpuset.mems", text::list)]), Files(&[("cpuset.mems", text::list)])),
     knob("/memory/useHierarchy", "memory", |r| memory(r, |m| given(m.use_hierarchy())),
-        Files(&[("memory.use_hierarchy", text::number)]), Always(V2_HIERARCHY)),
+        Files(&[("memory.use_hierarchy", text::number)]), Fixed(1, V2_HIERARCHY)),
     // Memory before swap: the sum of both is never below memory.
     knob("/memory/limit", "memory", |r| memory(r, |m| set(m.limit())),
-        Files(&[("memory.limit_in_bytes", text::number)]), Files(&[("memory.max", text::or_max)])),
+        Files(&[("memory.limit_in_bytes", text::memory_within_swap)]), Files(&[("memory.max", text::or_max)])),
     knob("/memory/swap", "memory", swap,
         Files(&[("memory.memsw.limit_in_bytes", text::memory_and_swap)]), Files(&[("memory.swap.max", text::swap)])),
     knob("/memory/reservation", "memory", |r| memory(r, |m| set(m.reservation())),
         Files(&[("memory.soft_limit_in_bytes", text::number)]), Files(&[("memory.low", text::or_max)])),
     knob("/memory/kernel", "memory", |r| memory(r, |m| set(m.kernel())),
-        Files(&[("memory.kmem.limit_in_bytes", text::number)]), Lacks(V2_KERNEL)),
+        Files(&[("memory.kmem.limit_in_bytes", text::number)]), Fixed(UNLIMITED, V2_KERNEL)),
     knob("/memory/kernelTCP", "memory", |r| memory(r, |m| set(m.kernel_tcp())),
-        Files(&[("memory.kmem.tcp.limit_in_bytes", text::number)]), Lacks(V2_KERNEL)),
+        Files(&[("memory.kmem.tcp.limit_in_bytes", text::number)]), Fixed(UNLIMITED, V2_KERNEL)),
     knob("/memory/swappiness", "memory", |r| memory(r, |m| given(m.swappiness())),
         Files(&[("memory.swappiness", text::swappiness)]), Lacks(V2_SWAPPINESS)),
-    // False is how a cgroup begins, and what managers send with everything.
-    knob("/memory/disableOOMKiller", "memory", |r| memory(r, |m| set(m.disable_oom_killer())),
-        Files(&[("memory.oom_control", text::number)]), Lacks(V2_OOM)),
+    knob("/memory/disableOOMKiller", "memory", |r| memory(r, |m| given(m.disable_oom_killer())),
+        Files(&[("memory.oom_control", text::number)]), Fixed(0, V2_OOM)),
     knob("/pids/limit", "pids", |r| one(r.pids().and_then(|pids| given(Some(pids.limit())))),
         Files(&[("pids.max", text::or_max)]), Files(&[("pids.max", text::or_max)])),
     knob("/blockIO/weight", "io", |r| block_io(r, |b| set(b.weight())),

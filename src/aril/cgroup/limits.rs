@@ -1,10 +1,10 @@
 //! What a configuration asks of the cgroup: resolved to the writes that say it, then applied.
 
 use super::devices::{self, Devices};
-use super::knobs::{Asked, KNOBS, Knob, Way};
+use super::knobs::{Asked, KNOBS, Knob, UNLIMITED, Way};
 use super::systemd::{self, Property};
 use super::text::Text;
-use super::{Cgroup, Member, Place, Version, create};
+use super::{Cgroup, Change, Member, Place, Version, create};
 use crate::config::spec::{Linux, LinuxResources};
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
@@ -15,20 +15,20 @@ use std::os::fd::AsFd;
 /// Limits and device rules, as the writes that they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    writes: Vec<Write>,
-    devices: Option<Devices>,
+    pub(super) writes: Vec<Write>,
+    pub(super) devices: Option<Devices>,
     /// Whether the kernel may refuse device rules.
     lenient: bool,
 }
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Write {
+pub(super) struct Write {
     at: Pointer,
     /// Of the cgroup that it is written to; empty for the v2 cgroup itself.
-    controller: String,
+    pub(super) controller: String,
     /// File and text: the first that exists is written.
-    files: Vec<(String, String)>,
+    pub(super) files: Vec<(String, String)>,
     /// Whether it says no more than what is so where no file exists.
     if_there: bool,
     /// A file whose value may not be above this one already.
@@ -42,34 +42,35 @@ impl Limits {
     /// A value that cannot be, or that nothing on this host can do: by its pointer.
     pub fn resolve(linux: Option<&Linux>, place: &Place, host: &Host) -> Result<Limits> {
         let resources = linux.and_then(|linux| linux.resources().as_ref());
-        let mut limits = match resources {
-            Some(resources) => Limits::of(resources, &Pointer::to("/linux/resources"), place)?,
-            None => Limits { writes: Vec::new(), devices: None, lenient: false },
+        let writes = match resources {
+            Some(resources) => writes(resources, resources, &Pointer::to("/linux/resources"), place)?,
+            None => Vec::new(),
         };
-        let devices = Devices::resolve(linux)?;
-        if place.hierarchies.iter().any(|hierarchy| hierarchy.has("devices")) {
-            devices.check_v1()?;
-        }
-        limits.devices = Some(devices);
-        // In a user namespace, and without root's privileges, bpf(2) and the devices controller are refused, and so is mknod(2): the container
-        // reaches no device but those that its creator's user may open. runc and crun go on without rules as well.
-        limits.lenient = !host.rootful();
-        Ok(limits)
+        Ok(Limits { writes, devices: None, lenient: false }.with(Devices::resolve(linux)?, place, host)?)
     }
 
-    /// The limits of `resources` alone, which stand at `at`: the device rules stay as they are.
+    /// What `update` asks for. Device rules are replaced if it has any, and stay as they are otherwise.
     ///
     /// # Errors
     /// As of [`Limits::resolve`].
-    pub fn of(resources: &LinuxResources, at: &Pointer, place: &Place) -> std::result::Result<Limits, Invalid> {
-        let mut writes = Vec::new();
-        for knob in KNOBS {
-            for asked in (knob.asked)(resources) {
-                writes.extend(write(knob, &asked, resources, at, place)?);
-            }
+    pub fn change(change: &Change, place: &Place, host: &Host) -> Result<Limits> {
+        let at = Pointer::default();
+        let limits = Limits { writes: writes(&change.asked, &change.whole, &at, place)?, devices: None, lenient: false };
+        match change.asked.devices().as_deref().unwrap_or_default() {
+            [] => Ok(limits),
+            rules => Ok(limits.with(Devices::of(rules, &at.of("devices"))?, place, host)?),
         }
-        writes.extend(unified(resources, at, place)?);
-        Ok(Limits { writes, devices: None, lenient: false })
+    }
+
+    fn with(mut self, devices: Devices, place: &Place, host: &Host) -> std::result::Result<Limits, Invalid> {
+        if place.hierarchies.iter().any(|hierarchy| hierarchy.has("devices")) {
+            devices.check_v1()?;
+        }
+        self.devices = Some(devices);
+        // In a user namespace, and without root's privileges, bpf(2) and the devices controller are refused, and so is mknod(2): the container
+        // reaches no device but those that its creator's user may open. runc and crun go on without rules as well.
+        self.lenient = !host.rootful();
+        Ok(self)
     }
 
     /// What is written besides the device rules, in order: the pointer of the value, and `FILE=TEXT` (`or` between files of which one exists).
@@ -100,6 +101,21 @@ impl Limits {
     }
 }
 
+/// The writes for what is asked for, in the order of the table. `whole` is what holds then: some values are told together with others.
+fn writes(asked: &LinuxResources, whole: &LinuxResources, at: &Pointer, place: &Place) -> std::result::Result<Vec<Write>, Invalid> {
+    let mut writes: Vec<Write> = Vec::new();
+    for knob in KNOBS {
+        for value in (knob.asked)(asked) {
+            let Some(write) = write(knob, &value, whole, at, place)? else { continue };
+            // Two values that one file takes together are written once.
+            writes.pop_if(|last| last.files == write.files);
+            writes.push(write);
+        }
+    }
+    writes.extend(unified(asked, at, place)?);
+    Ok(writes)
+}
+
 fn write(
     knob: &Knob,
     asked: &Asked,
@@ -107,19 +123,21 @@ fn write(
     at: &Pointer,
     place: &Place,
 ) -> std::result::Result<Option<Write>, Invalid> {
-    let at = Pointer::to(&format!("{at}{}{}", knob.at, asked.below));
-    // Every limit spells "none" as -1, and where nothing can limit there is none.
-    let unlimited = asked.value == -1;
+    let at = Pointer::to(&format!("{}{}{}", at.as_str(), knob.at, asked.below));
+    // Where nothing can limit there is no limit, and where nothing can change a value it has the one that it always has.
+    let unlimited = asked.value == UNLIMITED;
+    let nature = matches!(knob.v2, Way::Fixed(value, _) if value == asked.value);
     let way = match place.version_of(knob.controller) {
-        None if unlimited => return Ok(None),
+        None if unlimited || nature => return Ok(None),
         Some(Version::V1) => &knob.v1,
         Some(Version::V2) => &knob.v2,
+        None if place.hierarchies.is_empty() => return Err(Invalid::new(&at, "the container has no cgroup, which the limit needs")),
         None => return Err(Invalid::new(&at, format!("this host has no {} controller, which the limit needs", knob.controller))),
     };
     let files = match way {
         Way::Files(files) => *files,
-        Way::Always(_) if asked.value == 1 => return Ok(None),
-        Way::Always(why) | Way::Lacks(why) => return Err(Invalid::new(&at, *why)),
+        Way::Fixed(value, _) if *value == asked.value => return Ok(None),
+        Way::Fixed(_, why) | Way::Lacks(why) => return Err(Invalid::new(&at, *why)),
     };
     let mut written = Vec::new();
     let mut if_there = unlimited;
@@ -166,6 +184,9 @@ fn unified(resources: &LinuxResources, at: &Pointer, place: &Place) -> std::resu
             return Err(refused("has a value that is empty or has a control character"));
         }
         let controller = if controller == "cgroup" { "" } else { controller };
+        if place.hierarchies.is_empty() {
+            return Err(refused("cannot be set: the container has no cgroup"));
+        }
         if place.v2().is_none() || place.version_of(controller) == Some(Version::V1) {
             return Err(refused("needs cgroup v2, and this host has its controller in cgroup v1"));
         }
@@ -199,7 +220,7 @@ impl Cgroup {
         let Some(devices) = &limits.devices else { return Ok(()) };
         match self.set_devices(devices, limits.lenient) {
             Err(error) if limits.lenient && matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS)) => Ok(()),
-            result => result.doing_at(&Pointer::to("/linux/resources/devices"), || "cannot set the device rules".to_owned()),
+            result => result.doing_at(devices.at(), || "cannot set the device rules".to_owned()),
         }
     }
 
@@ -240,7 +261,7 @@ impl Cgroup {
         unit.set(&systemd::properties(texts.iter().map(|(file, text)| (file.as_str(), text.as_str()))))
     }
 
-    fn set_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {
+    pub(super) fn set_devices(&self, devices: &Devices, lenient: bool) -> Result<()> {
         if let Some(member) = self.members.iter().find(|member| member.hierarchy.has("devices")) {
             return if member.fresh { devices::write_v1(&member.dir, devices) } else { devices::replace_v1(&member.dir, devices) };
         }
@@ -268,6 +289,8 @@ impl Cgroup {
         for (file, text) in &write.files {
             match member.dir.write(file, text) {
                 Err(error) if error.errno == Errno::ENOENT => {}
+                // The file is there for another policy than the device has: that of the next file.
+                Err(error) if error.errno == Errno::EOPNOTSUPP && write.files.last().is_some_and(|(last, _)| last != file) => {}
                 result => return result.doing_at(&write.at, what),
             }
         }

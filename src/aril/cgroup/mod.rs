@@ -7,6 +7,7 @@
 //! On cgroup v2 it is one directory. On v1 there is one in every hierarchy that the machine has mounted below `/sys/fs/cgroup`, named ones and a
 //! cgroup2 among them, and a controller is used where it is.
 
+mod change;
 mod create;
 pub mod devices;
 mod dir;
@@ -14,23 +15,30 @@ mod freeze;
 pub mod join;
 mod knobs;
 mod limits;
+mod mark;
 mod mounts;
 pub mod owner;
 mod place;
 mod processes;
 mod remove;
+pub mod stats;
 mod systemd;
 mod text;
+mod undo;
 mod unit;
+mod watch;
 
 #[cfg(test)]
 mod native;
 
+pub use change::{Change, remembered};
 pub use devices::Devices;
 pub use freeze::Frozen;
 pub use limits::Limits;
-pub use place::{Hierarchy, Place, Version};
+pub use place::{Hierarchy, Manager, Place, Version};
 pub use systemd::Unit;
+pub use undo::Before;
+pub use watch::{Event, Watch};
 
 use crate::error::{Doing, Result};
 use crate::sys;
@@ -39,7 +47,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// A container's cgroup, open on every hierarchy.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroup {
     members: Vec<Member>,
     /// systemd's unit, where systemd made it.

@@ -1,7 +1,6 @@
 //! The cgroup on this machine's own hierarchies: as root, `cargo test -p aril --lib cgroup::native -- --ignored`, on a v1, hybrid or v2 host.
 
 use super::*;
-use crate::config::Pointer;
 use crate::config::spec::Spec;
 use crate::host::Host;
 use serde_json::{Value, json};
@@ -34,7 +33,7 @@ impl Bench {
     }
 
     fn place(&self) -> Place {
-        Place::resolve(&self.spec, "id", &self.host, false).expect("a place")
+        Place::resolve(&self.spec, "id", &self.host, Manager::Cgroupfs).expect("a place")
     }
 
     fn limits(&self, place: &Place) -> Limits {
@@ -302,8 +301,8 @@ fn limits_grow_and_shrink_together_or_say_what_is_missing() {
     let (place, cgroup) = bench.create();
     let memory = |limit: i64, swap: i64| json!({"memory": {"limit": limit, "swap": swap}, "pids": {"limit": 50}, "cpu": {"shares": 512, "quota": 20000}});
     let set = |resources: Value| -> Result<()> {
-        let resources = serde_json::from_value(resources).expect("resources");
-        cgroup.apply(&Limits::of(&resources, &Pointer::to("/linux/resources"), &place)?)
+        let change = Change::of(&json!({}), &resources, "1.3.0", place.memory_is_v2())?;
+        cgroup.apply(&Limits::change(&change, &place, &bench.host)?)
     };
     let read = |controller, file| cgroup.member(controller).expect(controller).dir.read(file).expect(file).trim().to_owned();
     let sizes = [(64 << 20, 128 << 20), (256 << 20, 512 << 20), (32 << 20, 32 << 20)];
@@ -352,7 +351,7 @@ fn who_may_not_make_cgroups_does_without() {
     let config =
         |linux: Value| -> Spec { serde_json::from_value(json!({"ociVersion": "1.0.2", "linux": linux})).expect("a configuration") };
     let spec = config(json!({}));
-    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, false).expect("a place");
+    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let limits = Limits::resolve(spec.linux().as_ref(), &place, &host).expect("limits");
     let cgroup = Cgroup::create(&mut place).expect("no cgroup");
     assert!(place.hierarchies.is_empty() && cgroup.fd().is_none() && !cgroup.needs_migration());
@@ -361,14 +360,14 @@ fn who_may_not_make_cgroups_does_without() {
 
     // What was asked for is not passed over.
     let spec = config(json!({"resources": {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}}));
-    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, false).expect("a place");
+    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let limits = Limits::resolve(spec.linux().as_ref(), &place, &host).expect("limits");
     let cgroup = Cgroup::create(&mut place).expect("no cgroup");
     let error = cgroup.apply(&limits).expect_err("a limit").chain();
     assert!(error.contains("/linux/resources/hugepageLimits/0") && error.contains("not permitted"), "{error}");
 
     let spec = config(json!({"cgroupsPath": "/aril-cgtest-nobody"}));
-    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, false).expect("a place");
+    let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let error = Cgroup::create(&mut place).expect_err("a path that was asked for").chain();
     assert!(error.contains("Permission denied"), "{error}");
 }

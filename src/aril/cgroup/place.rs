@@ -32,6 +32,18 @@ pub enum Version {
     V2,
 }
 
+/// Who makes the cgroups of containers: `--cgroup-manager`, and `--systemd-cgroup`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Manager {
+    /// aril does, in the cgroup file systems.
+    #[default]
+    Cgroupfs,
+    /// systemd does: `cgroupsPath` is `slice:prefix:name`.
+    Systemd,
+    /// Nobody does: the container stays in its creator's cgroup.
+    Disabled,
+}
+
 /// The cgroups of a container. None of them: the container stays in its creator's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
@@ -82,21 +94,15 @@ enum Asked {
 }
 
 impl Place {
-    /// No cgroup: for `--cgroup-manager disabled`.
-    #[must_use]
-    pub fn none() -> Place {
-        Place::default()
-    }
-
     /// Where the cgroups of container `id` are, and which of them exist. Nothing is made.
-    ///
-    /// `systemd` is `--systemd-cgroup`.
     ///
     /// # Errors
     /// `/linux/cgroupsPath` cannot be a cgroup; the machine has no cgroup file system; the call that failed.
-    pub fn resolve(spec: &Spec, id: &str, host: &Host, systemd: bool) -> Result<Place> {
-        if systemd {
-            return Place::of_unit(Unit::resolve(spec, id, host)?, host);
+    pub fn resolve(spec: &Spec, id: &str, host: &Host, manager: Manager) -> Result<Place> {
+        match manager {
+            Manager::Cgroupfs => {}
+            Manager::Disabled => return Ok(Place::default()),
+            Manager::Systemd => return Place::of_unit(Unit::resolve(spec, id, host)?, host),
         }
         let at = Pointer::to("/linux/cgroupsPath");
         let asked = asked(spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()), &at)?;
@@ -122,6 +128,12 @@ impl Place {
     /// Which hierarchy has a controller, by its v2 name; cgroup2 may turn out not to have it.
     pub(super) fn version_of(&self, controller: &str) -> Option<Version> {
         self.hierarchies.iter().find(|h| h.has(controller)).or_else(|| self.v2()).map(|h| h.version)
+    }
+
+    /// Whether memory is limited by cgroup v2.
+    #[must_use]
+    pub fn memory_is_v2(&self) -> bool {
+        self.version_of("memory") == Some(Version::V2)
     }
 
     pub(super) fn v2(&self) -> Option<&Hierarchy> {

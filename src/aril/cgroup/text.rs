@@ -133,12 +133,22 @@ pub(super) fn quota(asked: &Asked, resources: &LinuxResources) -> Text {
     Text::Is(format!("{}{}", max(asked.value), period.map(|period| format!(" {period}")).unwrap_or_default()))
 }
 
-/// `cpu.max`, where no quota is asked for.
+/// `cpu.max`, which takes no period without a quota. Where both are asked for this is what [`quota`] says.
 pub(super) fn period(asked: &Asked, resources: &LinuxResources) -> Text {
-    match resources.cpu().as_ref().and_then(|cpu| cpu.quota()) {
-        None | Some(0) => Text::Is(format!("max {}", asked.value)),
-        Some(_) => Text::Nothing,
+    let quota = resources.cpu().as_ref().and_then(|cpu| cpu.quota()).filter(|quota| *quota != 0);
+    Text::Is(format!("{} {}", max(quota.unwrap_or(-1).into()), asked.value))
+}
+
+/// `memory.limit_in_bytes`, which may not be above `memory.memsw.limit_in_bytes`.
+pub(super) fn memory_within_swap(asked: &Asked, resources: &LinuxResources) -> Text {
+    let both = resources.memory().as_ref().and_then(|memory| memory.swap()).map_or(0, i128::from);
+    if both > 0 && (asked.value > both || asked.value == -1) {
+        return Text::Wrong(format!(
+            "memory ({}) cannot be more than memory and swap together ({both}): change that (--memory-swap) as well",
+            asked.value
+        ));
     }
+    Text::Is(asked.value.to_string())
 }
 
 /// `memory.memsw.limit_in_bytes`. A kernel without swap accounting has no such file, and no limit.

@@ -1,6 +1,7 @@
 //! The flags before the command.
 
 use super::root;
+use crate::cgroup::Manager;
 use crate::error::{Error, Result};
 use crate::lifecycle::Global;
 use crate::log::{Format, Level, Log};
@@ -44,13 +45,6 @@ pub(super) struct Flags {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Manager {
-    Systemd,
-    Cgroupfs,
-    Disabled,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Rootless {
     True,
     False,
@@ -85,13 +79,10 @@ impl Flags {
     /// What the verbs need to know of these flags.
     ///
     /// # Errors
-    /// The state root cannot be one, or a flag is not supported.
+    /// The state root cannot be one.
     pub(super) fn global(&self, log: Log) -> Result<Global> {
-        let systemd_cgroup = match self.cgroup_manager {
-            Some(Manager::Disabled) => return Err(Error::Other("--cgroup-manager disabled is not supported yet".to_owned())),
-            Some(manager) => manager == Manager::Systemd,
-            None => self.systemd_cgroup,
-        };
-        Ok(Global { root: root::resolve(given(self.root.clone()))?, systemd_cgroup, log })
+        let by_switch = if self.systemd_cgroup { Manager::Systemd } else { Manager::default() };
+        let cgroup_manager = self.cgroup_manager.unwrap_or(by_switch);
+        Ok(Global { root: root::resolve(given(self.root.clone()))?, cgroup_manager, log })
     }
 }

@@ -6,8 +6,11 @@ mod argv;
 mod create;
 mod creation;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod explain;
+mod features;
 mod flags;
 mod kill;
 mod list;
@@ -22,9 +25,10 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod update;
 mod usage;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::refusal;
 use crate::lifecycle::Global;
 use crate::log::Log;
@@ -55,6 +59,8 @@ struct Cli {
 /// The commands: name, module, type.
 macro_rules! commands {
     ($($name:literal $module:ident $command:ident,)*) => {
+        // There is one.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug, Subcommand)]
         enum Command {
             $($command($module::$command),)*
@@ -66,6 +72,12 @@ macro_rules! commands {
                 match name.to_str()? {
                     $($name => Some($module::$command::augment_args(clap::Command::new($name))),)*
                     _ => None,
+                }
+            }
+
+            fn name(&self) -> &'static str {
+                match self {
+                    $(Command::$command(_) => $name,)*
                 }
             }
 
@@ -90,8 +102,11 @@ commands! {
     "pause" pause Pause,
     "resume" resume Resume,
     "ps" ps Ps,
+    "events" events Events,
     "spec" spec Spec,
     "explain" explain Explain,
+    "features" features Features,
+    "update" update Update,
 }
 
 /// Does what a command line says: its log, and the exit status.
@@ -128,10 +143,21 @@ impl Cli {
             Err(error) => return (Log::default(), Err(error)),
         };
         let outcome = self.flags.global(log.clone()).and_then(|global| match self.command {
-            Some(command) => command.run(&global),
+            Some(command) => {
+                let name = command.name();
+                command.run(&global).map_err(|error| named(name, error))
+            }
             None => print(&Cli::command().render_help().to_string()).map(|()| 0),
         });
         (log, outcome.map_err(refusal::explained))
+    }
+}
+
+/// The name of a call alone does not say what was to be done.
+fn named(command: &str, error: Error) -> Error {
+    match error {
+        Error::Sys(_) => Error::Doing { what: format!("{command} failed"), at: None, source: Box::new(error) },
+        other => other,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command lines of real callers, word for word (their paths and ids shortened).
 
 use super::{Cli, Command, run, usage};
+use crate::cgroup::Manager;
 use crate::lifecycle::{Creation, Global};
 use crate::log::Log;
 use clap::CommandFactory;
@@ -51,7 +52,7 @@ fn containerd_creates() {
          --pid-file /b/init.pid --console-socket /tmp/pty/pty.sock --no-pivot --no-new-keyring --preserve-fds 2 ID",
     );
     assert_eq!(global.root, Path::new("/run/containerd/runc/k8s.io"));
-    assert!(global.systemd_cgroup);
+    assert_eq!(global.cgroup_manager, Manager::Systemd);
     assert_eq!(creation.bundle, Path::new("/b"));
     assert_eq!(creation.pid_file, path("/b/init.pid"));
     assert_eq!(creation.console_socket, path("/tmp/pty/pty.sock"));
@@ -65,7 +66,7 @@ fn conmon_creates() {
         "--systemd-cgroup --log-format=json --log /b/oci-log --root=/run/aril create --bundle /b --pid-file /b/pidfile --console-socket \
          /proc/self/fd/9/attach ID",
     );
-    assert!(global.systemd_cgroup);
+    assert_eq!(global.cgroup_manager, Manager::Systemd);
     assert_eq!(creation.console_socket, path("/proc/self/fd/9/attach"));
     assert_eq!(creation.pid_file, path("/b/pidfile"));
 }
@@ -75,7 +76,7 @@ fn conmon_rs_says_global_flags_twice_and_the_last_counts() {
     let (global, creation) = created(
         "--root=/first --systemd-cgroup --root=/r --systemd-cgroup create --bundle /b --pid-file /b/pidfile --console-socket=/s ID",
     );
-    assert_eq!((global.root.as_path(), global.systemd_cgroup), (Path::new("/r"), true));
+    assert_eq!((global.root.as_path(), global.cgroup_manager), (Path::new("/r"), Manager::Systemd));
     assert_eq!(creation.console_socket, path("/s"));
 }
 
@@ -153,11 +154,16 @@ fn rootless_with_and_without_a_value() {
 
 #[test]
 fn who_makes_cgroups() {
-    assert!(parsed("--cgroup-manager systemd state ID").0.systemd_cgroup);
-    assert!(parsed("--cgroup-manager=systemd state ID").0.systemd_cgroup);
-    assert!(!parsed("--systemd-cgroup --cgroup-manager cgroupfs state ID").0.systemd_cgroup);
-    let disabled = parse(words("--cgroup-manager disabled state ID")).expect("it is a command line");
-    assert!(disabled.flags.global(Log::default()).is_err_and(|error| error.chain().contains("--cgroup-manager disabled")));
+    for (flags, manager) in [
+        ("", Manager::Cgroupfs),
+        ("--systemd-cgroup", Manager::Systemd),
+        ("--cgroup-manager systemd", Manager::Systemd),
+        ("--cgroup-manager=systemd", Manager::Systemd),
+        ("--systemd-cgroup --cgroup-manager cgroupfs", Manager::Cgroupfs),
+        ("--cgroup-manager disabled", Manager::Disabled),
+    ] {
+        assert_eq!(parsed(&format!("{flags} state ID")).0.cgroup_manager, manager, "{flags}");
+    }
 }
 
 #[test]

@@ -2,19 +2,13 @@
 
 use super::Cli;
 use super::flags::Flags;
+use crate::COMMIT;
+use crate::config::SPEC_VERSION;
 use crate::error::Error;
 use crate::log::Log;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use std::ffi::OsString;
-
-/// The specification that aril implements.
-const SPEC: &str = "1.3.0";
-/// The commit that was built.
-const COMMIT: &str = match option_env!("ARIL_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
 
 /// The text that was asked for, if it is no error at all: help, or the version.
 pub(super) fn answer(error: &clap::Error) -> Option<String> {
@@ -27,7 +21,7 @@ pub(super) fn answer(error: &clap::Error) -> Option<String> {
 
 /// Docker takes what follows the last `version`, whatever the line: it stands on one line only.
 pub(super) fn version() -> String {
-    format!("aril version {}\ncommit: {COMMIT}\nspec: {SPEC}\n", env!("CARGO_PKG_VERSION"))
+    format!("aril version {}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n", env!("CARGO_PKG_VERSION"))
 }
 
 /// The parser's complaint with a hint where to read on.

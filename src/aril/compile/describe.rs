@@ -40,7 +40,11 @@ pub fn arguments(op: &Op<'_>) -> String {
 fn of_mounts(op: &Op<'_>) -> Option<String> {
     Some(match *op {
         Op::Propagation { path, recursive, kind } => words([quoted(path), recursively(recursive), propagation(kind)]),
-        Op::OpenTree { into, at, path, recursive } => words([within(at, path), recursively(recursive), to(into)]),
+        Op::OpenTree { into, at, path, recursive, nofollow } => {
+            let link = if nofollow { "(no link followed)" } else { "" };
+            words([within(at, path), recursively(recursive), link.to_owned(), to(into)])
+        }
+        Op::Label { mount, label } => format!("{} {}", slot(mount), quoted(label)),
         Op::NewFs { into, kind, options, attr } => {
             let options = if options.is_empty() { String::new() } else { list(&options) };
             words([kind.to_string_lossy().into_owned(), options, attributes(attr, 0), to(into)])
@@ -55,6 +59,7 @@ fn of_mounts(op: &Op<'_>) -> Option<String> {
                 Kind::File => "file".to_owned(),
                 Kind::RealDirectory => "directory, without links".to_owned(),
                 Kind::Same => format!("as {}", slot(like)),
+                Kind::SameLink => format!("as {}, no link followed", slot(like)),
             };
             words([within(root, path), format!("({kind})"), to(into)])
         }
@@ -73,7 +78,9 @@ fn of_mounts(op: &Op<'_>) -> Option<String> {
             };
             format!("{} {kind}, mode {:04o}, owner {uid}:{gid}", within(at, path), mode & 0o7777)
         }
-        Op::Symlink { at, path, to } => format!("{} to {}", within(at, path), quoted(to)),
+        Op::Symlink { at, path, to, exact } => {
+            format!("{} to {}{}", within(at, path), quoted(to), if exact { " and nothing else" } else { "" })
+        }
         Op::PivotRoot { root } | Op::MoveRoot { root } | Op::Chroot { root } => slot(root),
         Op::Mask { root, path, directory, null } => format!("{} by {} or {}", within(root, path), slot(directory), slot(null)),
         Op::ReadOnly { root, path } => within(root, path),

@@ -84,7 +84,7 @@ pub(crate) fn make_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> Re
     for link in links(true) {
         plan.part(&at, format!("cannot make the link /{}", link.path));
         let (path, to) = (c_string(link.path, &at)?, c_string(link.to, &at)?);
-        plan.push(Op::Symlink { at: root, path: &path, to: &to });
+        plan.push(Op::Symlink { at: root, path: &path, to: &to, exact: false });
     }
     Ok(())
 }

@@ -22,6 +22,9 @@ pub struct Hook {
     pub timeout: Option<u32>,
 }
 
+/// The names of the lists, in the order in which they are run.
+pub const NAMES: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
 /// The six lists, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
@@ -45,18 +48,18 @@ pub struct Hooks {
 /// A path that is not absolute, a NUL, a timeout that is not positive.
 pub fn resolve(hooks: Option<&spec::Hooks>) -> Result<Hooks, Invalid> {
     let Some(hooks) = hooks else { return Ok(Hooks::default()) };
-    let list = |key: &str, list: &Option<Vec<spec::Hook>>| -> Result<Vec<Hook>, Invalid> {
-        let at = Pointer::to("/hooks").of(key);
+    let list = |name: usize, list: &Option<Vec<spec::Hook>>| -> Result<Vec<Hook>, Invalid> {
+        let at = Pointer::to("/hooks").of(NAMES[name]);
         list.iter().flatten().enumerate().map(|(i, hook)| one(hook, &at.of(i))).collect()
     };
     Ok(Hooks {
         #[allow(deprecated)] // managers still use it
-        prestart: list("prestart", hooks.prestart())?,
-        create_runtime: list("createRuntime", hooks.create_runtime())?,
-        create_container: list("createContainer", hooks.create_container())?,
-        start_container: list("startContainer", hooks.start_container())?,
-        poststart: list("poststart", hooks.poststart())?,
-        poststop: list("poststop", hooks.poststop())?,
+        prestart: list(0, hooks.prestart())?,
+        create_runtime: list(1, hooks.create_runtime())?,
+        create_container: list(2, hooks.create_container())?,
+        start_container: list(3, hooks.start_container())?,
+        poststart: list(4, hooks.poststart())?,
+        poststop: list(5, hooks.poststop())?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Paths that are hidden or made read-only.
 
-use super::Subject;
 use super::plan::{Plan, Source, Strings};
+use super::{Subject, mounts};
 use crate::config::{Invalid, Located, Pointer};
 use crate::sys::mount::attr;
 use aril_plan::{Op, Slot};
@@ -17,14 +17,17 @@ pub(crate) fn cover_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> R
     plan.part(&at, "cannot make what covers masked paths");
     // One empty directory and one null device for all of them.
     let directory = plan.slot();
-    let options: Strings = [c"size=0", c"nr_inodes=2", c"mode=555"].into_iter().collect();
+    let mut options: Strings = [c"size=0", c"nr_inodes=2", c"mode=555"].into_iter().collect();
+    if let Some(context) = mounts::label::context(subject)? {
+        options.push(&context);
+    }
     let attr = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
     plan.push(Op::NewFs { into: directory, kind: c"tmpfs", options: options.list(), attr });
     let null = if subject.host_opens() {
         plan.source(Source::Null)
     } else {
         let null = plan.slot();
-        plan.push(Op::OpenTree { into: null, at: root, path: c"dev/null", recursive: false });
+        plan.push(Op::OpenTree { into: null, at: root, path: c"dev/null", recursive: false, nofollow: false });
         null
     };
     for Located { at, value } in &paths {

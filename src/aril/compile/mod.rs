@@ -29,7 +29,8 @@ use crate::config::{Invalid, Pointer, spec};
 use crate::host::Host;
 use idmap::IdMap;
 use namespaces::{MOUNT, Namespaces, USER};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// What is to be compiled.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,8 @@ pub struct Request<'a> {
     pub place: &'a Place,
     /// `CLONE_NEW*` of the namespaces that the configuration names by a path and that the host is in itself.
     pub hosts_namespaces: u32,
+    /// What the symbolic links say that are to be copied ([`mounts::copied_links`]), by the places of their mounts in the list.
+    pub links: &'a BTreeMap<usize, PathBuf>,
     /// Whether there is a program to start: a configuration without `process` has none.
     pub program: bool,
     /// Whether the container waits for `start` at a gate.

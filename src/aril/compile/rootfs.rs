@@ -71,7 +71,7 @@ pub(crate) fn attach(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Inv
         })
     } else {
         let root = plan.slot();
-        plan.push(Op::OpenTree { into: root, at: Slot::CWD, path: &path, recursive: true });
+        plan.push(Op::OpenTree { into: root, at: Slot::CWD, path: &path, recursive: true, nofollow: false });
         let propagation = propagation.of_copies();
         plan.push(Op::SetAttr { mount: root, recursive: true, set: 0, clear: 0, propagation, userns: Slot::NONE });
         root

@@ -1,5 +1,6 @@
 //! Plans as `aril explain` prints them: what a configuration, edited as JSON, becomes on a machine that is written by hand.
 
+mod mounts;
 mod refusals;
 
 use super::{Plan, Request, compile, describe};
@@ -7,6 +8,7 @@ use crate::cgroup::{Hierarchy, Place, Version};
 use crate::config::{Invalid, spec::Spec};
 use crate::host::{Cgroups, Host};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A container of one program in four new namespaces.
@@ -71,6 +73,7 @@ fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> 
         host,
         place,
         hosts_namespaces: 0,
+        links: const { &BTreeMap::new() },
         program: true,
         gate: true,
         no_pivot: false,

@@ -2,9 +2,11 @@
 
 use super::capabilities::without_unknown_capabilities;
 use super::names::with_names;
+use super::pids::without_unlimited_pids;
 use super::required::Required;
+use super::spec::{LinuxResources, Spec};
 use super::user::with_user;
-use super::{Invalid, Pointer, spec::Spec};
+use super::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use serde::de::DeserializeOwned;
@@ -54,6 +56,7 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
     if spec.linux().is_none() {
         spec.set_linux(Some(typed("{}").map_err(|error| wrong(path, &error))?));
     }
+    without_unlimited_pids(&mut spec, &text);
     let process = spec.process().is_some();
     if !process {
         spec.set_process(Some(typed(r#"{"cwd": "/", "user": {}}"#).map_err(|error| wrong(path, &error))?));
@@ -87,6 +90,24 @@ fn typed<T: DeserializeOwned>(text: &str) -> std::result::Result<T, serde_path_t
 
 /// A message with the path, the pointer, and serde's words (which end in line and column).
 fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(invalid(error).into()) }
+}
+
+/// `LinuxResources` that are JSON already.
+///
+/// # Errors
+/// A value of a wrong type, by its pointer from there.
+pub fn resources(json: &serde_json::Value) -> std::result::Result<LinuxResources, Invalid> {
+    // By way of text, for which there is the code: to read them from the value itself takes a quarter of a megabyte more.
+    typed(&json.to_string()).map_err(|error| {
+        let Invalid { at, why } = invalid(&error);
+        let why = why.split(" at line ").next().unwrap_or_default().to_owned();
+        Invalid { at, why }
+    })
+}
+
+/// What serde says of a value, with its pointer.
+fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
     let mut at = Pointer::default();
     for segment in error.path() {
         use serde_path_to_error::Segment;
@@ -98,7 +119,7 @@ fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> 
         }
     }
     let why = if error.inner().is_data() { error.inner().to_string() } else { format!("no valid JSON: {}", error.inner()) };
-    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(Invalid::new(&at, why).into()) }
+    Invalid::new(&at, why)
 }
 
 #[cfg(test)]

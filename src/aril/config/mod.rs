@@ -1,15 +1,18 @@
 //! `config.json`: loading it, and saying where in it something is wrong.
 
+pub mod annotations;
 mod capabilities;
 mod load;
 mod names;
+mod pids;
 mod required;
 mod top;
 mod user;
 
-pub use load::{Loaded, SIZE_MAX, load, parse};
+pub use load::{Loaded, SIZE_MAX, load, parse, resources};
 pub use oci_spec::runtime as spec;
-pub use top::check_top;
+pub use pids::unlimited_pids;
+pub use top::{SPEC_VERSION, SPEC_VERSION_MIN, check_top};
 
 use std::fmt;
 

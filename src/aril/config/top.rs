@@ -1,6 +1,11 @@
 //! What stands at the top of a configuration and belongs to no part of the container.
 
-use super::{Invalid, Pointer, spec::Spec};
+use super::{Invalid, Pointer, annotations, spec::Spec};
+
+/// The version of the specification that aril implements.
+pub const SPEC_VERSION: &str = "1.3.0";
+/// The oldest that `aril features` names.
+pub const SPEC_VERSION_MIN: &str = "1.0.0";
 
 /// Checks version and annotations.
 ///
@@ -9,9 +14,15 @@ use super::{Invalid, Pointer, spec::Spec};
 pub fn check_top(spec: &Spec) -> Result<(), Invalid> {
     version(spec.version())?;
     // "Keys MUST NOT be an empty string" (spec, "Annotations").
-    match spec.annotations().as_ref().and_then(|all| all.get("")) {
-        Some(value) => Err(Invalid::new(&Pointer::to("/annotations/"), format!("the annotation {value:?} has no key"))),
-        None => Ok(()),
+    if let Some(value) = annotations::get(spec, "") {
+        return Err(Invalid::new(&Pointer::to("/annotations/"), format!("the annotation {value:?} has no key")));
+    }
+    match annotations::get(spec, annotations::HANDLER) {
+        Some(handler) if !handler.is_empty() => {
+            let why = format!("handler {handler:?} is not supported: aril runs programs of this machine alone");
+            Err(Invalid::new(&Pointer::to("/annotations").of(annotations::HANDLER), why))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -62,10 +73,21 @@ mod tests {
         }
     }
 
+    fn spec(key: &str) -> Spec {
+        serde_json::from_value(json!({"ociVersion": "1.3.0", "annotations": {key: "x"}})).expect("the types are right")
+    }
+
+    #[test]
+    fn another_handler_is_refused() {
+        let error = check_top(&spec("run.oci.handler")).expect_err("there is none");
+        assert_eq!(
+            error.to_string(),
+            "handler \"x\" is not supported: aril runs programs of this machine alone (/annotations/run.oci.handler)"
+        );
+    }
+
     #[test]
     fn an_annotation_has_a_key() {
-        let spec =
-            |key: &str| serde_json::from_value(json!({"ociVersion": "1.3.0", "annotations": {key: "x"}})).expect("the types are right");
         assert_eq!(check_top(&spec("a")), Ok(()));
         assert_eq!(check_top(&spec("")).expect_err("no key").at.as_str(), "/annotations/");
     }

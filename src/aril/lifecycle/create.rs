@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
-use super::{Creation, Global, Status, delete, home, state_file};
+use super::{Creation, Global, Id, Status, delete, home, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps, scheduling};
@@ -16,6 +16,7 @@ use crate::sys::process::Child;
 use crate::sys::{self, Errno};
 use aril_plan::{Ask, Op};
 use nix::fcntl::OFlag;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -66,7 +67,8 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let loaded = config::load(&path)?;
     let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
-    if loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some()) {
+    let labels = loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
+    if labels || loaded.spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some()) {
         host.probe_modules();
     }
     if host.kernel < KERNEL_FLOOR {
@@ -80,7 +82,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     }
     let rootfs =
         directory(&bundle.join(root.path())).doing_at(&at, || format!("cannot open the root file system {}", root.path().display()))?;
-    let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.systemd_cgroup)?;
+    let place = Place::resolve(&loaded.spec, creation.id.as_str(), &host, global.cgroup_manager)?;
     let limits = Limits::resolve(loaded.spec.linux().as_ref(), &place, &host)?;
     let namespaces = loaded.spec.linux().as_ref().map(|linux| compile::namespaces::resolve(linux, 0)).transpose()?;
     let own_cgroup = namespaces.is_some_and(|namespaces| namespaces.makes(compile::namespaces::CGROUP));
@@ -95,6 +97,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         host: &host,
         place: &place,
         hosts_namespaces: hosts_namespaces(&loaded.spec),
+        links: &links(&loaded.spec, &bundle),
         program: loaded.process,
         gate: mode == Mode::Create,
         no_pivot: creation.no_pivot,
@@ -106,6 +109,12 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
     Ok(Prepared { bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, host, loaded })
+}
+
+/// What the symbolic links say that mounts are to copy. A source that is none, or is not there, is mounted, or is missed then.
+fn links(spec: &config::spec::Spec, bundle: &Path) -> BTreeMap<usize, PathBuf> {
+    let sources = compile::mounts::copied_links(spec.mounts().as_deref().unwrap_or_default(), bundle);
+    sources.filter_map(|(i, source)| Some((i, sys::fs::read_link(&source).ok()?))).collect()
 }
 
 /// The kinds of those namespaces that the configuration names by a path and that this process is in.
@@ -161,7 +170,21 @@ pub struct Made {
 pub fn create(global: &Global, creation: &Creation) -> Result<()> {
     let made = make(global, creation, Mode::Create)?;
     // From here on the container is its manager's: the executor is let go.
-    answer(&made.executor.talk, &[])
+    answer(&made.executor.talk, &[]).or_else(|error| {
+        // Nobody lets it go any more, and it ends.
+        let error = Err(error).doing(|| format!("cannot let go of container {}", creation.id));
+        made.undo(global, &creation.id).and(error)
+    })
+}
+
+impl Made {
+    /// Destroys it.
+    ///
+    /// # Errors
+    /// What could not be undone.
+    pub fn undo(&self, global: &Global, id: &Id) -> Result<()> {
+        delete::destroy(global, &self.store, id, Some(&self.record))
+    }
 }
 
 /// Creates the container. If it fails, what was made is undone.
@@ -177,8 +200,8 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     }
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
+    let record = Record { intent: intent(&prepared)?, created: None, started: false };
     let store = Store::claim(global, &creation.id)?;
-    let record = Record { intent: intent(&prepared)?, created: None, starter: None, started: false };
     let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
@@ -241,6 +264,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
         listener: seccomp.and_then(|seccomp| compile::seccomp::Listener::of(seccomp, &prepared.bundle)),
         place: prepared.place.clone(),
+        resources: cgroup::remembered(spec.linux().as_ref())?,
         program: prepared.loaded.process,
         own_pid_namespace: spec.linux().as_ref().is_some_and(pid_namespace),
         poststart: prepared.hooks.poststart.clone(),
@@ -262,6 +286,7 @@ impl Making<'_> {
     fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         let mut cgroup = Cgroup::create_with(&mut self.prepared.place, &self.prepared.limits)?;
+        cgroup.mark(&store.mark()?);
         if self.prepared.place.unit.is_some() {
             self.record.intent.place = self.prepared.place.clone();
             store.append(&Line::Placed(self.prepared.place.clone()))?;

@@ -2,16 +2,13 @@
 
 use super::status::{Verb, allow};
 use super::store::{Intent, Record, Store};
-use super::{Global, Id, Refused, Status};
+use super::{Global, Id, Refused, Status, lock};
 use crate::boot::hooks;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use nix::poll::PollTimeout;
 
-/// So long `delete --force` waits for a `create` or `start` that is at work, in milliseconds, before it ends it.
-const HOLDER_MS: u16 = 3000;
 /// So long a killed process may take to end, in milliseconds: one in an uninterruptible sleep does not end at once.
 const DEATH_MS: u16 = 10_000;
 
@@ -24,49 +21,26 @@ pub fn delete(global: &Global, id: &Id, force: bool) -> Result<()> {
         Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
         other => other?,
     };
-    match lock(&store, force) {
+    match if force { lock_by_force(&store) } else { store.lock_for(Verb::Delete) } {
         Err(Error::Refused(Refused::Missing { .. })) if force => return Ok(()),
         other => other?,
     }
     let record = store.read()?;
-    let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    let status = record.as_ref().map_or_else(|| store.status_by_mark(), |record| record.status(|| Ok(false)))?;
     allow(id, status, if force { Verb::ForceDelete } else { Verb::Delete })?;
     destroy(global, &store, id, record.as_ref())
 }
 
-/// The lock; with `force` whoever does not give it up is ended.
-fn lock(store: &Store, force: bool) -> Result<()> {
-    if !force {
-        return store.lock_for(Verb::Delete);
-    }
+/// The lock, taken from whoever does not give it up.
+fn lock_by_force(store: &Store) -> Result<()> {
     if store.try_lock()? {
         return Ok(());
     }
     if let Some(record) = store.read()? {
         // A `start` whose hook in the container hangs ends with the container.
         end_process(&record)?;
-        for holder in [Some(record.intent.creator), record.starter].into_iter().flatten() {
-            if let Some(pidfd) = holder.pidfd()?
-                && !ended(&pidfd, HOLDER_MS)?
-            {
-                let _ = sys::process::pidfd_send_signal(&pidfd, libc::SIGKILL);
-                ended(&pidfd, DEATH_MS)?;
-            }
-        }
     }
-    store.lock()
-}
-
-/// Whether a process ends within a time.
-fn ended(pidfd: &OwnedFd, milliseconds: u16) -> Result<bool> {
-    let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut ready, PollTimeout::from(milliseconds)) {
-            Ok(n) => return Ok(n > 0),
-            Err(sys::Errno::EINTR) => {}
-            Err(errno) => return Err(sys::Error::bare("poll", errno).into()),
-        }
-    }
+    lock::by_force(store)
 }
 
 /// Undoes everything, in this order: processes, cgroup, poststop hooks (a failing one is a warning), and the record last.
@@ -74,7 +48,11 @@ fn ended(pidfd: &OwnedFd, milliseconds: u16) -> Result<bool> {
 /// # Errors
 /// What could not be undone. The record is still there then, so that it can be tried again.
 pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>) -> Result<()> {
-    let Some(record) = record else { return store.remove() };
+    let Some(record) = record else {
+        // Its making was cut short before it began, or its record is damaged.
+        Place::marked(&store.mark()?)?.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
+        return store.remove();
+    };
     if record.of_another_boot()? {
         return clear(global, store, id, record);
     }
@@ -130,7 +108,7 @@ fn end_process(record: &Record) -> Result<()> {
     {
         cgroup.thaw()?;
     }
-    if !ended(&pidfd, DEATH_MS)? {
+    if !lock::ended(&pidfd, PollTimeout::from(DEATH_MS))? {
         return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));
     }
     // A child of ours is reaped; of another's there is nothing to do.

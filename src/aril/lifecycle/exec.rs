@@ -175,6 +175,7 @@ impl Prepared<'_> {
             host: &self.host,
             place: &self.compact.place,
             hosts_namespaces: !kinds,
+            links: const { &std::collections::BTreeMap::new() },
             program: true,
             gate: false,
             no_pivot: false,

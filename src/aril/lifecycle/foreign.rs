@@ -20,6 +20,7 @@ const SIZE_MAX: u64 = 16 << 20;
 const SIGNS: &[(&str, Option<&str>)] = &[
     // aril keeps a state.json and a config.json as well.
     (store::RECORD, None),
+    (store::GATE, None),
     ("youki_config.json", Some("youki")),
     ("status", Some("crun")),
     ("state.json", Some("runc")),
@@ -29,9 +30,16 @@ const SIGNS: &[(&str, Option<&str>)] = &[
 ];
 
 /// The runtime that made the container of this state directory, if it was not aril. Nothing is read but names.
-#[must_use]
-pub fn whose(dir: BorrowedFd<'_>) -> Option<&'static str> {
-    SIGNS.iter().find(|(file, _)| has(dir, file)).and_then(|(_, owner)| *owner)
+///
+/// # Errors
+/// It cannot be told what is there.
+pub fn whose(dir: BorrowedFd<'_>) -> Result<Option<&'static str>> {
+    for (file, owner) in SIGNS {
+        if sys::fs::exists(dir, file)? {
+            return Ok(*owner);
+        }
+    }
+    Ok(None)
 }
 
 /// What `owner` says of the container of this state directory. What is not said is empty.
@@ -189,7 +197,7 @@ mod tests {
         }
 
         fn whose(&self, id: &str) -> Option<&'static str> {
-            whose(File::open(self.0.join(id)).expect("it is there").as_fd())
+            whose(File::open(self.0.join(id)).expect("it is there").as_fd()).expect("it can be looked at")
         }
 
         fn read(&self, id: &str) -> Entry {
@@ -198,7 +206,7 @@ mod tests {
         }
 
         fn global(&self) -> Global {
-            Global { root: self.0.clone(), systemd_cgroup: false, log: Log::default() }
+            Global { root: self.0.clone(), cgroup_manager: crate::cgroup::Manager::Cgroupfs, log: Log::default() }
         }
     }
 
@@ -300,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_root_that_is_not_there_is_empty() {
-        let global = Global { root: "/does/not/exist".into(), systemd_cgroup: false, log: Log::default() };
+        let global = Global { root: "/does/not/exist".into(), cgroup_manager: crate::cgroup::Manager::Cgroupfs, log: Log::default() };
         assert_eq!(list(&global).expect("it is no error"), []);
     }
 

@@ -20,27 +20,29 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
     // Processes that share a pid namespace with others outlive the first one.
     let everyone = all || (signal == libc::SIGKILL && !record.intent.own_pid_namespace);
     let cgroup = || -> Result<Option<Cgroup>> { if record.of_another_boot()? { Ok(None) } else { Cgroup::open(&record.intent.place) } };
-    if everyone {
-        if let Some(cgroup) = cgroup()? {
-            cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"))?;
-        }
-        return Ok(());
+    if everyone && let Some(cgroup) = cgroup()? {
+        return cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"));
     }
+    // Without a cgroup nothing tells which processes are the container's but the first.
     let Some((pidfd, _)) = record.process()? else {
+        if everyone {
+            return Ok(());
+        }
         let status = record.status(|| store.try_lock().map(|free| !free))?;
         return Err(Refused::Status { id: id.clone(), status, verb: Verb::Kill }.into());
     };
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
+    // Before the signal: what fails after it fails too late.
+    let cgroup = if signal == libc::SIGKILL { cgroup()? } else { None };
     match sys::process::pidfd_send_signal(&pidfd, signal) {
         Err(sys::Error { errno: Errno::ESRCH, .. }) => Err(stopped().into()),
         other => other.doing(|| format!("cannot send signal {signal} to container {id}")),
     }?;
     // A frozen process of cgroup v1 does not even die.
-    if signal == libc::SIGKILL
-        && let Some(cgroup) = cgroup()?
-        && cgroup.is_frozen().unwrap_or(false)
-    {
-        cgroup.thaw()?;
+    match cgroup {
+        Some(cgroup) if cgroup.is_frozen().unwrap_or(false) => {
+            cgroup.thaw().doing(|| format!("cannot thaw container {id}, so that it ends"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

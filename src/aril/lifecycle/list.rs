@@ -93,7 +93,7 @@ pub fn list(global: &Global) -> Result<Vec<Entry>> {
 fn one(global: &Global, id: &Id) -> Result<Entry> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let dir = sys::fs::open(&global.root.join(id.as_str()), flags, 0)?;
-    match foreign::whose(dir.as_fd()) {
+    match foreign::whose(dir.as_fd())? {
         Some(owner) => foreign::read(dir.as_fd(), owner, id),
         None => store::entry(global, id),
     }

@@ -3,24 +3,30 @@
 pub mod compact;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod exec_process;
 pub mod explain;
+pub mod features;
 pub mod foreign;
 pub mod home;
 pub mod id;
 pub mod kill;
 pub mod list;
+pub mod lock;
+pub mod network;
 pub mod pause;
 pub mod ps;
 pub mod record;
 pub mod refusals;
+pub mod resctrl;
 pub mod run;
 pub mod start;
 pub mod state_file;
 pub mod status;
 pub mod store;
 pub mod terminal;
+pub mod update;
 
 pub use id::Id;
 pub use status::{Refused, Status};
@@ -32,8 +38,8 @@ use std::path::PathBuf;
 pub struct Global {
     /// The state root: one directory per container below it.
     pub root: PathBuf,
-    /// Cgroups by systemd.
-    pub systemd_cgroup: bool,
+    /// Who makes the cgroups of new containers.
+    pub cgroup_manager: crate::cgroup::Manager,
     /// Where warnings go.
     pub log: crate::log::Log,
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
 use crate::sys::{self, Errno};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct Intent {
     pub listener: Option<Listener>,
     /// Its cgroup.
     pub place: Place,
+    /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
+    #[serde(default)]
+    pub resources: Value,
     /// Whether there is a program to start.
     pub program: bool,
     /// Whether its processes end with its first one, since they are in a pid namespace of their own.
@@ -124,10 +128,10 @@ pub enum Line {
     Placed(Place),
     /// The container is created.
     Created(Created),
-    /// A `start` with poststart hooks is at work, by this process.
-    Starting(Identity),
     /// The user's program runs.
     Started,
+    /// `update` has changed what it is limited to: all of it, as it is now.
+    Resources(Value),
 }
 
 /// What a record says.
@@ -137,8 +141,6 @@ pub struct Record {
     pub intent: Intent,
     /// Set when it was created.
     pub created: Option<Created>,
-    /// Who starts it, or started it, where it has poststart hooks.
-    pub starter: Option<Identity>,
     /// Whether it was started.
     pub started: bool,
 }
@@ -155,25 +157,38 @@ impl Line {
 }
 
 impl Record {
-    /// The lines up to the first that is torn.
+    /// The lines up to the first that is torn, and whether they were all.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Record> {
+    pub fn parse(text: &str) -> (Option<Record>, bool) {
         let mut record: Option<Record> = None;
         for line in text.split_inclusive('\n') {
-            let Some((sum, json)) = line.strip_suffix('\n').and_then(|line| line.split_once(' ')) else { break };
+            let Some((sum, json)) = line.strip_suffix('\n').and_then(|line| line.split_once(' ')) else { return (record, false) };
             if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(json.as_bytes())) {
-                break;
+                return (record, false);
             }
             match (serde_json::from_str(json), &mut record) {
-                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, starter: None, started: false }),
+                (Ok(Line::Intent(intent)), None) => record = Some(Record { intent: *intent, created: None, started: false }),
                 (Ok(Line::Created(created)), Some(record)) => record.created = Some(created),
                 (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
-                (Ok(Line::Starting(starter)), Some(record)) => record.starter = Some(starter),
                 (Ok(Line::Started), Some(record)) => record.started = true,
-                _ => break,
+                (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = resources,
+                // A newer aril has more to say: the checksum fits.
+                (Err(_), Some(_)) => {}
+                _ => return (record, false),
             }
         }
-        record
+        let whole = record.is_some();
+        (record, whole)
+    }
+
+    /// The lines anew, but for that of the start.
+    ///
+    /// # Errors
+    /// They cannot be written as JSON.
+    pub fn text(&self) -> Result<String> {
+        let intent = Line::Intent(Box::new(self.intent.clone())).text()?;
+        let created = self.created.clone().map(|created| Line::Created(created).text()).transpose()?;
+        Ok(intent + &created.unwrap_or_default())
     }
 
     /// Whether all this was before the machine was last started.
@@ -282,7 +297,8 @@ mod tests {
             owner: 0,
             beneath: None,
             listener: None,
-            place: Place::none(),
+            place: Place::default(),
+            resources: Value::Null,
             program: true,
             own_pid_namespace: true,
             poststart: Vec::new(),
@@ -302,17 +318,30 @@ mod tests {
     #[test]
     fn a_record_is_read_up_to_where_it_is_torn() {
         let text = text();
-        let whole = Record::parse(&text).expect("whole");
+        let whole = Record::parse(&text).0.expect("whole");
         assert!(whole.started);
         assert_eq!(whole.created.map(|c| c.process), Some(Identity { pid: 7, start: 8 }));
         let ends: Vec<usize> = text.match_indices('\n').map(|(i, _)| i + 1).collect();
         for cut in 0..text.len() {
             let lines = ends.iter().filter(|end| **end <= cut).count();
-            let record = Record::parse(&text[..cut]);
+            let (record, whole) = Record::parse(&text[..cut]);
+            assert_eq!(whole, lines > 0 && ends.contains(&cut), "cut at {cut}");
             assert_eq!(record.is_some(), lines > 0, "cut at {cut}");
             assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
             assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_last_resources_are_those_that_hold() {
+        let resources = |shares: u64| serde_json::json!({"cpu": {"shares": shares}});
+        let line = |shares| {
+            let json = serde_json::to_string(&Line::Resources(resources(shares))).expect("a line");
+            format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
+        };
+        let record = Record::parse(&format!("{}{}{}", text(), line(5), line(6))).0.expect("whole");
+        assert!(record.started);
+        assert_eq!(record.intent.resources, resources(6));
     }
 
     #[test]
@@ -323,7 +352,7 @@ mod tests {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
             let Ok(flipped) = String::from_utf8(bytes) else { continue };
-            let created = Record::parse(&flipped).and_then(|r| r.created).map(|c| c.process);
+            let created = Record::parse(&flipped).0.and_then(|r| r.created).map(|c| c.process);
             assert!(matches!(created, None | Some(Identity { pid: 7, start: 8 })), "flipped at {at}");
         }
     }

@@ -1,7 +1,7 @@
 //! `start`: opens the gate, and learns what became of it.
 
 use super::status::{Verb, allow};
-use super::store::{Created, GATE, Identity, Line, Record, Store};
+use super::store::{Created, GATE, Line, Record, Store};
 use super::{Global, Id, Status, delete};
 use crate::boot::hooks;
 use crate::boot::listener::hand_over;
@@ -70,14 +70,17 @@ pub fn begin(
     steps: &[Label],
     unstarted: Unstarted,
 ) -> Result<()> {
-    let begun = starting(store, record).and_then(|()| go(id, record, talk, steps)).and_then(|()| {
+    let mut by_itself = true;
+    let begun = go(id, record, talk, steps, &mut by_itself).and_then(|()| {
+        by_itself = false;
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
     });
     if let Err(error) = begun {
         let by_hook = error.at().is_some_and(|at| at.as_str().starts_with("/hooks"));
-        if unstarted == Unstarted::Stays && !by_hook {
+        // What fails on this side once it was told to go leaves a program that runs, and nobody who knows.
+        if unstarted == Unstarted::Stays && by_itself && !by_hook {
             return Err(error);
         }
         // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.
@@ -89,18 +92,17 @@ pub fn begin(
     Ok(())
 }
 
-/// Where a poststart hook may hang: says who has the lock then.
-fn starting(store: &Store, record: &Record) -> Result<()> {
-    if record.intent.poststart.is_empty() { Ok(()) } else { store.append(&Line::Starting(Identity::own()?)) }
-}
-
-fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
+/// `by_itself` is whether a failure is the container's own, or came before it was told to go.
+fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label], by_itself: &mut bool) -> Result<()> {
     answer(talk, &[]).doing(|| format!("cannot start container {id}"))?;
     let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
     let mut leaving = false;
     let mut listener = record.intent.listener.as_ref();
     loop {
-        match hear(talk)? {
+        *by_itself = false;
+        let heard = hear(talk).doing(|| format!("cannot hear whether container {id} has started"))?;
+        *by_itself = matches!(heard, Heard::Silence | Heard::Fault(..));
+        match heard {
             Heard::Silence if leaving && listener.is_none() => return Ok(()),
             Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
             Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
@@ -114,7 +116,7 @@ fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label]) -> Result<()> {
             // A hook that runs in the container wants the state.
             Heard::Report(Report { about: About::Ask, .. }, None) => {
                 let pid = sys::process::pid_inside(pid)?;
-                answer(talk, record.hook_state(id, Status::Created, pid).as_bytes())?;
+                answer(talk, record.hook_state(id, Status::Created, pid).as_bytes()).doing(|| format!("cannot start container {id}"))?;
             }
             Heard::Fault(report, detail) => {
                 let unknown = Label { step: report.step, at: String::new(), what: "a step failed".to_owned(), object: None, search: false };

@@ -1,7 +1,7 @@
-//! `state.json`, with the keys that node agents and scanners read from runc's file of that name.
+//! `state.json`, with the keys that node agents and scanners read from runc's file of that name, and a copy of the record.
 
 use super::Id;
-use super::store::{Record, Store};
+use super::store::{COPY, Record, Store};
 use crate::cgroup::Version;
 use crate::error::Result;
 use serde_json::{Map, Value, json};
@@ -22,7 +22,9 @@ const NAMESPACES: [(&str, &str); 7] = [
 /// # Errors
 /// The errno of the call that failed.
 pub fn write(store: &Store, id: &Id, record: &Record) -> Result<()> {
-    store.write_state(&value(id, record))
+    let mut state = value(id, record);
+    state[COPY] = record.text()?.into();
+    store.write_state(&state)
 }
 
 fn value(id: &Id, record: &Record) -> Value {

@@ -42,10 +42,14 @@ pub enum Verb {
     Pause,
     /// `resume`
     Resume,
+    /// `events`
+    Watch,
     /// `delete`
     Delete,
     /// `delete --force`
     ForceDelete,
+    /// `update`
+    Update,
     /// `exec`
     Exec,
 }
@@ -98,11 +102,12 @@ impl Refused {
             (Verb::Start, Status::Stopped) => format!("cannot start a container that has stopped: {id}"),
             (Verb::Start, _) => format!("cannot start container {id}: it is {status}"),
             (Verb::Kill, _) => format!("container not running: no such process: {id} is {status}"),
+            (Verb::Update, _) => format!("container not running: cannot update {id}, which is {status}"),
             (Verb::Exec, Status::Stopped) => format!("cannot exec in a stopped container: {id}"),
             (Verb::Exec, Status::Paused) => format!("cannot exec in a paused container (use --ignore-paused to override): {id}"),
             (Verb::Exec, _) => format!("cannot exec in container {id}: it is {status}"),
             (Verb::Pause, Status::Paused) => format!("container not running: {id} is paused already"),
-            (Verb::Pause, _) => format!("container not running: {id} is {status}"),
+            (Verb::Pause | Verb::Watch, _) => format!("container not running: {id} is {status}"),
             (Verb::Resume, _) => format!("container not paused: {id} is {status}"),
             (Verb::Delete | Verb::ForceDelete, _) => format!("cannot delete container {id} that is not stopped: {status}"),
         }
@@ -116,7 +121,7 @@ impl Refused {
 pub fn allow(id: &Id, status: Status, verb: Verb) -> Result<(), Refused> {
     let allowed = match verb {
         Verb::Start => matches!(status, Status::Created),
-        Verb::Kill => matches!(status, Status::Created | Status::Running | Status::Paused),
+        Verb::Kill | Verb::Update | Verb::Watch => matches!(status, Status::Created | Status::Running | Status::Paused),
         // One that waits for `start` may be paused, and is then not started before it is resumed.
         Verb::Pause => matches!(status, Status::Created | Status::Running),
         Verb::Resume => matches!(status, Status::Paused),

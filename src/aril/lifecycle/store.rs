@@ -8,12 +8,14 @@
 //! | `state.json` | what node agents read from runc's file of that name |
 //!
 //! Making the directory claims the id. An exclusive lock on it orders the verbs that change the container. A line of the record that is torn
-//! or does not fit its checksum ends the record: what it would have said has not happened.
+//! or does not fit its checksum ends the record: what it would have said has not happened. `state.json` has a copy of the record, for one that was
+//! damaged afterwards; where neither can be read, the container's cgroup is known by its mark.
 
 use super::list::Entry;
 pub use super::record::{Created, Identity, Intent, Line, Record};
 use super::status::{Refused, Verb, allow};
 use super::{Global, Id, Status, compact, foreign};
+use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
@@ -24,6 +26,8 @@ pub const RECORD: &str = "record";
 /// The name of the gate's socket.
 pub const GATE: &str = "gate";
 const STATE: &str = "state.json";
+/// The key of the copy of the record in `state.json`.
+pub const COPY: &str = "record";
 /// The largest record that is read, in bytes.
 const RECORD_MAX: u64 = 64 << 20;
 
@@ -51,9 +55,18 @@ impl Store {
             }
             other => other.doing(|| format!("cannot make the state directory of {id}"))?,
         }
-        let dir = sys::fs::openat(&root, id.as_str(), DIRECTORY, 0)?;
-        let store = Store { root, dir, id: id.clone() };
-        store.lock()?;
+        let claimed = sys::fs::openat(&root, id.as_str(), DIRECTORY, 0).map_err(Error::from).and_then(|dir| {
+            sys::fs::lock(&dir)?;
+            Ok(dir)
+        });
+        let store = match claimed {
+            Ok(dir) => Store { root, dir, id: id.clone() },
+            Err(error) => {
+                let _ = sys::fs::rmdirat(&root, id.as_str());
+                return Err(error).doing(|| format!("cannot lock the state directory of {id}"));
+            }
+        };
+        store.still_there()?;
         Ok(store)
     }
 
@@ -62,13 +75,25 @@ impl Store {
     /// # Errors
     /// There is no such container, or another runtime made it.
     pub fn open(global: &Global, id: &Id) -> Result<Store> {
+        let store = Store::look_at(global, id)?;
+        // Whoever may write there could have anything killed, removed and run as a hook.
+        not_others(&store.root).doing(|| format!("cannot use the state root {}", global.root.display()))?;
+        not_others(&store.dir).doing(|| format!("cannot use the state directory of {id}"))?;
+        Ok(store)
+    }
+
+    /// The same for whoever only looks: it may be another user's.
+    ///
+    /// # Errors
+    /// As of [`Store::open`].
+    pub fn look_at(global: &Global, id: &Id) -> Result<Store> {
         let missing = |error: sys::Error| match error.errno {
             Errno::ENOENT | Errno::ENOTDIR => Error::from(Refused::Missing { id: id.clone() }),
             _ => error.into(),
         };
         let root = sys::fs::open(&global.root, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0).map_err(missing)?;
         let dir = sys::fs::openat(&root, id.as_str(), DIRECTORY, 0).map_err(missing)?;
-        if let Some(owner) = foreign::whose(dir.as_fd()) {
+        if let Some(owner) = foreign::whose(dir.as_fd())? {
             return Err(Refused::Foreign { id: id.clone(), owner, root: global.root.display().to_string() }.into());
         }
         Ok(Store { root, dir, id: id.clone() })
@@ -87,6 +112,25 @@ impl Store {
     pub fn lock(&self) -> Result<()> {
         sys::fs::lock(&self.dir)?;
         self.still_there()
+    }
+
+    /// The status of a container without a record: whether there are processes in a cgroup of its mark.
+    ///
+    /// # Errors
+    /// The cgroups cannot be read.
+    pub fn status_by_mark(&self) -> Result<Status> {
+        let cgroup = Cgroup::open(&Place::marked(&self.mark()?)?)?;
+        let processes = cgroup.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())?;
+        Ok(if processes.is_empty() { Status::Stopped } else { Status::Running })
+    }
+
+    /// What the container's cgroup is marked with.
+    ///
+    /// # Errors
+    /// The errno of `fstat(2)`.
+    pub fn mark(&self) -> Result<String> {
+        let stat = sys::fs::fstat(&self.dir)?;
+        Ok(format!("{}@{}:{}", self.id, stat.st_dev, stat.st_ino))
     }
 
     /// The same without waiting: whether it was free.
@@ -142,30 +186,46 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a line to the record.
+    /// Adds a line to the record. What somebody who was killed left of a line goes: it would spoil this one.
     ///
     /// # Errors
     /// The errno of the call that failed.
     pub fn append(&self, line: &Line) -> Result<()> {
         let attempt = || -> Result<()> {
             let text = line.text()?;
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND;
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_APPEND;
             let file = sys::fs::openat(&self.dir, RECORD, flags, 0o600)?;
+            sys::fs::cut_torn_line(&file, RECORD)?;
             Ok(sys::fs::write_all(&file, text.as_bytes(), RECORD)?)
         };
         attempt().doing(|| format!("cannot write the record of {}", self.id))
     }
 
-    /// Reads the record; `None` where there is none that can be read: its making was cut short.
+    /// Reads the record, or its copy where it is damaged; `None` where there is none that can be read: its making was cut short, or both are damaged.
     ///
     /// # Errors
     /// The file is there and cannot be read. That is never taken for its absence.
     pub fn read(&self) -> Result<Option<Record>> {
-        let text = match sys::fs::read_text_at(&self.dir, RECORD, RECORD_MAX) {
-            Err(sys::Error { errno: Errno::ENOENT | Errno::EILSEQ, .. }) => return Ok(None),
-            other => other.doing(|| format!("cannot read the record of {}", self.id))?,
+        let (record, whole) = Record::parse(&self.text(RECORD)?);
+        if whole {
+            return Ok(record);
+        }
+        let copy = || -> Result<Option<Record>> {
+            let state = serde_json::from_str(&self.text(STATE)?).unwrap_or(serde_json::Value::Null);
+            Ok(state[COPY].as_str().and_then(|text| Record::parse(text).0))
         };
-        Ok(Record::parse(&text))
+        match record {
+            Some(record) if record.created.is_some() => Ok(Some(record)),
+            other => Ok(copy()?.or(other)),
+        }
+    }
+
+    /// What is in a file; nothing where there is none, or where it is no text.
+    fn text(&self, name: &str) -> Result<String> {
+        match sys::fs::read_text_at(&self.dir, name, RECORD_MAX) {
+            Err(sys::Error { errno: Errno::ENOENT | Errno::EILSEQ, .. }) => Ok(String::new()),
+            other => other.doing(|| format!("cannot read the record of {}", self.id)),
+        }
     }
 
     /// Writes `state.json`.
@@ -238,18 +298,24 @@ fn open_root(global: &Global) -> Result<OwnedFd> {
             }
             other => other?,
         };
-        let stat = sys::fs::fstat(&root)?;
-        let euid = sys::process::geteuid();
-        if stat.st_uid != euid {
-            return Err(Error::Other(format!("it belongs to user {}, not to user {euid}", stat.st_uid)));
-        }
-        if stat.st_mode & 0o022 != 0 {
-            let mode = stat.st_mode & 0o7777;
-            return Err(Error::Other(format!("others may write to it (mode {mode:04o}): they could have any container recorded there")));
-        }
+        not_others(&root)?;
         Ok(root)
     };
     attempt().doing(|| format!("cannot use the state root {}", global.root.display()))
+}
+
+/// A directory must be this user's, and nobody else's to write.
+fn not_others(dir: &OwnedFd) -> Result<()> {
+    let stat = sys::fs::fstat(dir)?;
+    let euid = sys::process::geteuid();
+    if stat.st_uid != euid {
+        return Err(Error::Other(format!("it belongs to user {}, not to user {euid}", stat.st_uid)));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        let mode = stat.st_mode & 0o7777;
+        return Err(Error::Other(format!("others may write to it (mode {mode:04o}): they could have any container recorded there")));
+    }
+    Ok(())
 }
 
 /// What is known of a container.
@@ -257,13 +323,13 @@ fn open_root(global: &Global) -> Result<OwnedFd> {
 /// # Errors
 /// There is none, or its record cannot be read.
 pub fn entry(global: &Global, id: &Id) -> Result<Entry> {
-    let store = Store::open(global, id)?;
+    let store = Store::look_at(global, id)?;
     let at_work = || store.try_lock().map(|free| !free);
     match store.read()? {
         Some(record) => Ok(record.entry(id, record.status(at_work)?)),
         None => Ok(Entry {
             id: id.as_str().to_owned(),
-            status: if at_work()? { Status::Creating } else { Status::Stopped },
+            status: if at_work()? { Status::Creating } else { store.status_by_mark()? },
             ..Entry::default()
         }),
     }

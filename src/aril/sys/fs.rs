@@ -108,6 +108,14 @@ pub fn fstat(file: impl AsFd) -> Result<nix::sys::stat::FileStat> {
     nix::sys::stat::fstat(file).map_err(|e| Error::bare("fstat", e))
 }
 
+/// `readlink(2)`
+///
+/// # Errors
+/// The errno of the call: `EINVAL` where it is no link.
+pub fn read_link(path: &Path) -> Result<std::path::PathBuf> {
+    nix::fcntl::readlink(path).map(Into::into).map_err(|e| Error::new("readlink", path, e))
+}
+
 /// Whether a name is in a directory, whatever it is.
 ///
 /// # Errors
@@ -209,6 +217,30 @@ pub fn write_all(file: impl AsFd, bytes: &[u8], name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Cuts off what is behind the last newline of a file.
+///
+/// # Errors
+/// The errno of the call that failed.
+pub fn cut_torn_line(file: impl AsFd, name: &str) -> Result<()> {
+    let failed = |call: &'static str| move |e| Error::new(call, name, e);
+    let size = fstat(&file)?.st_size;
+    let mut end = size;
+    let mut buffer = [0; 512];
+    while end > 0 {
+        let start = (end - 512).max(0);
+        let len = usize::try_from(end - start).unwrap_or(0);
+        let n = nix::sys::uio::pread(&file, &mut buffer[..len], start).map_err(failed("read"))?;
+        match buffer[..n].iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => {
+                end = start + i64::try_from(at).unwrap_or(0) + 1;
+                break;
+            }
+            None => end = start,
+        }
+    }
+    if end < size { nix::unistd::ftruncate(&file, end).map_err(failed("ftruncate")) } else { Ok(()) }
+}
+
 /// Writes to a file of procfs or sysfs: one `write(2)` with everything.
 ///
 /// # Errors
@@ -289,6 +321,29 @@ fn flock(file: impl AsFd, operation: i32) -> Result<()> {
             Err(e) => return Err(Error::bare("flock", e)),
         }
     }
+}
+
+/// `fsetxattr(2)`
+///
+/// # Errors
+/// The errno of the call.
+pub fn set_xattr(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
+    // SAFETY: a descriptor that is open, a C string, and a buffer with its length.
+    let result = unsafe { libc::fsetxattr(file.as_fd().as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(result).map(drop).map_err(|e| Error::new("fsetxattr", name, e))
+}
+
+/// `fgetxattr(2)` of a value of at most `max` bytes.
+///
+/// # Errors
+/// The errno of the call: `ENODATA` where there is none, `ERANGE` where it is longer.
+pub fn get_xattr(file: impl AsFd, name: &CStr, max: usize) -> Result<Vec<u8>> {
+    let mut value = vec![0; max];
+    // SAFETY: a descriptor that is open, a C string, and a buffer with its length.
+    let result = unsafe { libc::fgetxattr(file.as_fd().as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), max) };
+    let len = Errno::result(result).map_err(|e| Error::new("fgetxattr", name, e))?;
+    value.truncate(usize::try_from(len).unwrap_or(0));
+    Ok(value)
 }
 
 /// `memfd_create(2)` of bytes that are to be read.

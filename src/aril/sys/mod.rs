@@ -9,6 +9,7 @@ pub mod idle;
 pub mod mount;
 pub mod namespace;
 pub mod process;
+pub mod program;
 pub mod sched;
 pub mod socket;
 pub mod term;

@@ -2,9 +2,7 @@
 
 use super::{Errno, Error, Result};
 use linux_raw_sys::general;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::SigSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -125,63 +123,23 @@ struct Image<'a> {
     argv: &'a [*const libc::c_char],
 }
 
-/// In the child: nothing but system calls.
+/// In the child: nothing but system calls. It ends with the errno of the one that failed.
 unsafe extern "C" fn run_image(image: *const std::ffi::c_void) -> ! {
     // SAFETY: `spawn` passes an Image, and waits.
     let Image { how, argv } = unsafe { &*image.cast::<Image<'_>>() };
     let envp = [std::ptr::null::<libc::c_char>()];
     for &fd in how.inherit {
         // SAFETY: a call on a descriptor that is open.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } < 0 {
+            // SAFETY: _exit runs no code of this program.
+            unsafe { libc::_exit(Errno::last() as i32) }
+        }
     }
     // SAFETY: an empty C string, and arrays of C strings that end with a null pointer. _exit runs no code of this program.
     unsafe {
         libc::syscall(libc::SYS_execveat, how.image.as_raw_fd(), c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
         libc::_exit(Errno::last() as i32)
     }
-}
-
-/// How [`execute`] starts a program.
-#[derive(Debug)]
-pub struct Program<'a> {
-    /// The program.
-    pub path: &'a CStr,
-    /// Its arguments, the name among them.
-    pub args: &'a [CString],
-    /// Its environment, exactly.
-    pub env: &'a [CString],
-    /// Its working directory.
-    pub cwd: &'a Path,
-    /// Its standard input.
-    pub input: &'a OwnedFd,
-    /// Its standard output and error.
-    pub output: &'a OwnedFd,
-}
-
-/// Starts a program of the host with default signals and no descriptor but the three.
-///
-/// # Errors
-/// The errno of `chdir(2)`, or of `execve(2)`, which `posix_spawn(3)` passes on.
-pub fn execute(program: &Program<'_>) -> Result<Child> {
-    let failed = |errno| Error::new("execve", program.path, errno);
-    let attempt = || -> nix::Result<i32> {
-        let mut actions = PosixSpawnFileActions::init()?;
-        actions.add_dup2(program.input.as_raw_fd(), 0)?;
-        actions.add_dup2(program.output.as_raw_fd(), 1)?;
-        actions.add_dup2(program.output.as_raw_fd(), 2)?;
-        let mut attributes = PosixSpawnAttr::init()?;
-        attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
-        attributes.set_sigmask(&SigSet::empty())?;
-        attributes.set_sigdefault(&SigSet::all())?;
-        posix_spawn(program.path, &actions, &attributes, program.args, program.env).map(nix::unistd::Pid::as_raw)
-    };
-    // posix_spawn(3) has no working directory of its own for every C library: the child inherits this process's.
-    let own = super::fs::open(Path::new("."), nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY, 0)?;
-    nix::unistd::chdir(program.cwd).map_err(|e| Error::new("chdir", program.cwd, e))?;
-    let pid = attempt().map_err(failed);
-    nix::unistd::fchdir(&own).map_err(|e| Error::bare("fchdir", e))?;
-    let pid = pid?;
-    Ok(Child { pid, pidfd: pidfd_open(pid)? })
 }
 
 /// A process's pid in its own pid namespace.

@@ -50,6 +50,8 @@ struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Devices {
     rules: Vec<Rule>,
+    /// Where the list stands.
+    at: Pointer,
 }
 
 const DENY_ALL: Rule = Rule { allow: false, kind: Kind::Any, major: None, minor: None, access: ALL };
@@ -92,6 +94,20 @@ impl Devices {
         Devices::list(linux, asked, &Pointer::to("/linux/resources/devices"))
     }
 
+    /// The rules that a list asks for, which stands at the pointer, of a container whose nodes are in it.
+    ///
+    /// # Errors
+    /// The rule that cannot be.
+    pub fn of(asked: &[LinuxDeviceCgroup], at: &Pointer) -> Result<Devices, Invalid> {
+        Devices::list(None, asked, at)
+    }
+
+    /// Where the list stands.
+    #[must_use]
+    pub fn at(&self) -> &Pointer {
+        &self.at
+    }
+
     fn list(linux: Option<&Linux>, asked: &[LinuxDeviceCgroup], at: &Pointer) -> Result<Devices, Invalid> {
         if asked.len() > MAX_RULES / 2 {
             return Err(Invalid::new(
@@ -112,7 +128,7 @@ impl Devices {
             }
         }
         rules.push(ANY_NODE);
-        Ok(Devices { rules: without_dead(&rules) })
+        Ok(Devices { rules: without_dead(&rules), at: at.clone() })
     }
 
     /// Whether nothing is denied.
@@ -191,6 +207,23 @@ fn nodes(linux: Option<&Linux>) -> Result<Vec<Rule>, Invalid> {
         rules.push(Rule { allow: true, kind, major, minor, access: ALL });
     }
     Ok(rules)
+}
+
+/// The same as rules of a configuration.
+///
+/// # Errors
+/// A node whose numbers cannot be.
+pub(super) fn rules_of_nodes(linux: Option<&Linux>) -> Result<Vec<LinuxDeviceCgroup>, Invalid> {
+    let rule = |rule: &Rule| {
+        let mut asked = LinuxDeviceCgroup::default();
+        asked.set_allow(true);
+        asked.set_typ(Some(if rule.kind == Kind::Block { LinuxDeviceType::B } else { LinuxDeviceType::C }));
+        asked.set_major(rule.major.map(i64::from));
+        asked.set_minor(rule.minor.map(i64::from));
+        asked.set_access(Some("rwm".to_owned()));
+        asked
+    };
+    Ok(nodes(linux)?.iter().map(rule).collect())
 }
 
 fn rule(device: &LinuxDeviceCgroup, at: &Pointer) -> Result<Rule, Invalid> {

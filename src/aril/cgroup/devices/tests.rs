@@ -30,7 +30,7 @@ fn code(program: &[crate::sys::bpf::Insn]) -> Vec<u8> {
 }
 
 fn hold(rules: &[Rule], what: &str) {
-    let code = code(&Devices { rules: without_dead(rules) }.program());
+    let code = code(&Devices { rules: without_dead(rules), at: Pointer::default() }.program());
     let machine = rbpf::EbpfVmRaw::new(Some(&code)).expect("a program");
     let run = |kind: u32, major: u32, minor: u32, access: u8| {
         let mut context: Vec<u8> = [u32::from(access) << 16 | kind, major, minor].iter().flat_map(|word| word.to_le_bytes()).collect();

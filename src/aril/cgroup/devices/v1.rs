@@ -30,7 +30,7 @@ impl Devices {
             } else if rule.allow == table.allow {
                 for earlier in table.exceptions.iter_mut().filter(|earlier| earlier.meets(rule)) {
                     if !rule.same_or_wider(earlier) {
-                        return Err(hole(rule, earlier));
+                        return Err(hole(rule, earlier, &self.at));
                     }
                     earlier.access &= !rule.access;
                 }
@@ -45,11 +45,11 @@ impl Devices {
     }
 }
 
-fn hole(rule: &Rule, wider: &Rule) -> Invalid {
+fn hole(rule: &Rule, wider: &Rule, at: &Pointer) -> Invalid {
     let verb = |allow| if allow { "allow" } else { "deny" };
     let [rule_line, wider_line] = [lines(rule).join(" and "), lines(wider).join(" and ")];
     Invalid::new(
-        &Pointer::to("/linux/resources/devices"),
+        at,
         format!(
             "cgroup v1 cannot {} {rule_line:?} alone, once {wider_line:?} is to {}: name the devices one by one",
             verb(rule.allow),

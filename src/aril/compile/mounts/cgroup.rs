@@ -16,7 +16,14 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
     // Without a cgroup namespace it shows the host's tree: of that the container's own cgroup, and not to write.
     let own = subject.namespaces.own(CGROUP);
     let attr = mount.options.attr_set | mount.options.rec_set | if own { 0 } else { attr::RDONLY };
-    if subject.request.host.cgroups == Cgroups::Unified {
+    let host = subject.request.host.cgroups;
+    if host == Cgroups::Absent {
+        return Err(Invalid::new(&mount.at, "no cgroup file system is mounted on this machine"));
+    }
+    if mounts.is_empty() && !(own && host == Cgroups::Unified) {
+        return nothing(plan, root, mount);
+    }
+    if host == Cgroups::Unified {
         return one(
             plan,
             subject,
@@ -24,12 +31,12 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
             &Hierarchy { index: 0, version: Version::V2, controllers: &[], path: &mount.destination, attr, own },
         );
     }
-    if mounts.is_empty() {
-        return Err(Invalid::new(&mount.at, "no cgroup file system is mounted on this machine"));
-    }
     let (top, target) = (plan.slot(), plan.slot());
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind: Kind::RealDirectory, like: Slot::NONE });
-    let options: Strings = [c"source=tmpfs", c"mode=755"].into_iter().collect();
+    let mut options: Strings = [c"source=tmpfs", c"mode=755"].into_iter().collect();
+    if let Some(context) = super::label::context(subject)? {
+        options.push(&context);
+    }
     plan.push(Op::NewFs { into: top, kind: c"tmpfs", options: options.list(), attr: attr & !attr::RDONLY });
     plan.push(Op::MoveMount { mount: top, target });
     for (index, hierarchy) in mounts.iter().enumerate() {
@@ -42,12 +49,23 @@ pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &
             &Hierarchy { index, version: hierarchy.version, controllers: &hierarchy.controllers, path: &path, attr, own },
         )?;
         for controller in hierarchy.controllers.iter().filter(|c| **c != name && !c.starts_with("name=")) {
-            plan.push(Op::Symlink { at: root, path: &below(mount, controller)?, to: &c_string(name.as_str(), &mount.at)? });
+            plan.push(Op::Symlink { at: root, path: &below(mount, controller)?, to: &c_string(name.as_str(), &mount.at)?, exact: false });
         }
     }
     if attr & attr::RDONLY != 0 {
         plan.push(Op::SetAttr { mount: top, recursive: false, set: attr::RDONLY, clear: 0, propagation: 0, userns: Slot::NONE });
     }
+    Ok(())
+}
+
+/// A container that stays in its creator's cgroup (`--cgroup-manager disabled`) has none to show, and the creator's is not for its eyes.
+fn nothing(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
+    let (empty, target) = (plan.slot(), plan.slot());
+    plan.push(Op::Target { into: target, root, path: &mount.destination, kind: Kind::RealDirectory, like: Slot::NONE });
+    let options: Strings = [c"source=tmpfs", c"mode=755"].into_iter().collect();
+    let attr = attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC;
+    plan.push(Op::NewFs { into: empty, kind: c"tmpfs", options: options.list(), attr });
+    super::attach(plan, empty, target);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `mounts`.
 
 mod cgroup;
+pub(crate) mod label;
 pub mod options;
 
 use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
@@ -9,13 +10,16 @@ use super::{Subject, idmap, namespaces, rootfs};
 use crate::config::{Invalid, Pointer, spec};
 use crate::sys::mount::{Change, attr};
 use aril_plan::{Kind, Op, Slot};
+use label::Label;
 use options::Options;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// A mount of the configuration, read.
 pub(super) struct Mount<'a> {
+    /// Its place in the list.
+    index: usize,
     pub(super) at: Pointer,
     pub(super) destination: CString,
     pub(super) kind: &'a str,
@@ -33,8 +37,9 @@ impl Mount<'_> {
 
 /// The mounts, in order.
 pub(crate) fn mount_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> Result<(), Invalid> {
+    label::check(subject)?;
     for (i, mount) in subject.request.spec.mounts().iter().flatten().enumerate() {
-        let mount = read(mount, Pointer::to("/mounts").of(i))?;
+        let mount = read(mount, i)?;
         plan.part(&mount.at, format!("cannot mount {}", mount.destination.to_string_lossy()));
         if mount.kind == "sysfs" {
             namespaces::join_network(plan);
@@ -44,7 +49,8 @@ pub(crate) fn mount_all(plan: &mut Plan, subject: &Subject<'_>, root: Slot) -> R
     Ok(())
 }
 
-fn read(mount: &spec::Mount, at: Pointer) -> Result<Mount<'_>, Invalid> {
+fn read(mount: &spec::Mount, index: usize) -> Result<Mount<'_>, Invalid> {
+    let at = Pointer::to("/mounts").of(index);
     let destination = mount.destination();
     let options = options::parse(mount.options().as_deref().unwrap_or_default(), &at.of("options"))?;
     let at_destination = at.of("destination");
@@ -60,13 +66,20 @@ fn read(mount: &spec::Mount, at: Pointer) -> Result<Mount<'_>, Invalid> {
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     let (uids, gids) = (mount.uid_mappings().as_deref().unwrap_or_default(), mount.gid_mappings().as_deref().unwrap_or_default());
-    Ok(Mount { at, destination, kind, source, options, uids, gids })
+    Ok(Mount { index, at, destination, kind, source, options, uids, gids })
+}
+
+/// The sources of the mounts that are to be copied if they are symbolic links (`copy-symlink`), by the mounts' places in the list.
+pub fn copied_links<'a>(mounts: &'a [spec::Mount], bundle: &'a Path) -> impl Iterator<Item = (usize, PathBuf)> + 'a {
+    let copied = |mount: &spec::Mount| mount.options().iter().flatten().any(|option| option == "copy-symlink");
+    let mounts = mounts.iter().enumerate().filter(move |(_, mount)| copied(mount));
+    mounts.filter_map(move |(i, mount)| Some((i, bundle.join(mount.source().as_deref()?))))
 }
 
 /// Whether a bind mount covers this absolute path.
 pub(crate) fn binds_over(subject: &Subject<'_>, path: &str) -> Result<bool, Invalid> {
     for (i, mount) in subject.request.spec.mounts().iter().flatten().enumerate() {
-        let mount = read(mount, Pointer::to("/mounts").of(i))?;
+        let mount = read(mount, i)?;
         if is_bind(&mount) && mount.destination.to_bytes() == path.as_bytes() {
             return Ok(true);
         }
@@ -83,8 +96,9 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
     if mount.idmapped() && !is_bind(mount) {
         return Err(Invalid::new(&mount.at, "only a bind mount can be idmapped"));
     }
-    if mount.options.copy_symlink || mount.options.dest_nofollow {
-        return Err(Invalid::new(&mount.at.of("options"), "copy-symlink and dest-nofollow are not yet supported"));
+    let Options { copy_symlink, src_nofollow, dest_nofollow, .. } = mount.options;
+    if (copy_symlink || src_nofollow || dest_nofollow) && !is_bind(mount) {
+        return Err(Invalid::new(&mount.at.of("options"), "copy-symlink, src-nofollow and dest-nofollow are for bind mounts"));
     }
     if mount.options.remount {
         return remount(plan, root, mount);
@@ -96,14 +110,18 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
         "" => Err(Invalid::new(&mount.at, "a mount needs a type, or the option bind or rbind")),
         "cgroup" => cgroup::mount(plan, subject, root, mount),
         // In a user namespace they can be made only by who owns what they show; else the host's are bound.
-        "proc" if subject.in_userns() && !subject.namespaces.makes(PID) => bind_instead(plan, subject, root, mount, "/proc"),
-        "sysfs" if subject.namespaces.makes(USER) && !subject.namespaces.makes(NETWORK) => bind_instead(plan, subject, root, mount, "/sys"),
-        "mqueue" if subject.namespaces.makes(USER) && !subject.namespaces.makes(IPC) => {
-            bind_instead(plan, subject, root, mount, "/dev/mqueue")
-        }
+        "proc" if subject.in_userns() && !shows_own(subject, PID) => bind_instead(plan, subject, root, mount, "/proc"),
+        "sysfs" if subject.namespaces.own(USER) && !shows_own(subject, NETWORK) => bind_instead(plan, subject, root, mount, "/sys"),
+        "mqueue" if subject.namespaces.own(USER) && !shows_own(subject, IPC) => bind_instead(plan, subject, root, mount, "/dev/mqueue"),
         "cgroup2" if subject.in_userns() && !subject.namespaces.makes(CGROUP) => cgroup::mount(plan, subject, root, mount),
-        _ => new(plan, root, mount),
+        _ => new(plan, subject, root, mount),
     }
+}
+
+/// Whether a namespace of this kind belongs to the user namespace that the container will be in: one that is made does, and one that is joined
+/// together with the user namespace (a pod's) does.
+fn shows_own(subject: &Subject<'_>, kind: u32) -> bool {
+    subject.namespaces.makes(kind) || (subject.namespaces.joins(kind) && !subject.namespaces.makes(USER))
 }
 
 /// The container's procfs is what its processes trust: nothing but a procfs may be there, and in it only what makes no difference to
@@ -135,7 +153,7 @@ fn protect_proc(mount: &Mount<'_>) -> Result<(), Invalid> {
     Err(Invalid::new(&mount.at.of("destination"), why))
 }
 
-fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
+fn new(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     let Options { attr_set, rec_set, tmpcopyup, .. } = &mount.options;
     let (fs, target) = (plan.slot(), plan.slot());
     let tmpfs = mount.kind == "tmpfs";
@@ -143,7 +161,7 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     let kind = if real { Kind::RealDirectory } else { Kind::Directory };
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: Slot::NONE });
     if mount.options.data.iter().any(|option| option.len() > FSCONFIG_MAX) {
-        return legacy(plan, mount, target);
+        return legacy(plan, subject, mount, target);
     }
     let mut options = Strings::default();
     let at = mount.at.of("options");
@@ -157,10 +175,17 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     for data in &mount.options.data {
         options.push(&c_string(data.as_str(), &at)?);
     }
+    let label = label::of(subject, mount)?;
+    if let Some(Label::Option(context)) = &label {
+        options.push(context);
+    }
     // A tmpfs becomes read-only when it has what it begins with.
     let attr = (attr_set | rec_set) & !if tmpfs { attr::RDONLY } else { 0 };
     let kind = c_string(mount.kind, &mount.at.of("type"))?;
     plan.push(Op::NewFs { into: fs, kind: &kind, options: options.list(), attr });
+    if let Some(Label::Attribute(label)) = &label {
+        plan.push(Op::Label { mount: fs, label });
+    }
     if tmpfs && !mount.options.data.iter().any(|d| d.starts_with("mode=")) {
         plan.push(Op::KeepMode { target, mount: fs });
     }
@@ -179,7 +204,7 @@ fn new(plan: &mut Plan, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
 const FSCONFIG_MAX: usize = 255;
 
 /// By `mount(2)`, which takes a page of options: overlays with long paths need it.
-fn legacy(plan: &mut Plan, mount: &Mount<'_>, target: Slot) -> Result<(), Invalid> {
+fn legacy(plan: &mut Plan, subject: &Subject<'_>, mount: &Mount<'_>, target: Slot) -> Result<(), Invalid> {
     let at = mount.at.of("options");
     let attr = mount.options.attr_set | mount.options.rec_set;
     let attributes = [
@@ -204,7 +229,12 @@ fn legacy(plan: &mut Plan, mount: &Mount<'_>, target: Slot) -> Result<(), Invali
     if !mount.options.propagation.is_empty() {
         return Err(Invalid::new(&at, "propagation cannot be set on a mount with an option of more than 255 bytes"));
     }
-    let (kind, data) = (c_string(mount.kind, &mount.at.of("type"))?, c_string(mount.options.data.join(","), &at)?);
+    let mut data = mount.options.data.clone();
+    if let Some(Label::Option(context)) = label::of(subject, mount)? {
+        // A label has commas in it.
+        data.push(context.to_string_lossy().replacen('=', "=\"", 1) + "\"");
+    }
+    let (kind, data) = (c_string(mount.kind, &mount.at.of("type"))?, c_string(data.join(","), &at)?);
     let source = c_string(mount.source.as_os_str().as_bytes(), &mount.at.of("source"))?;
     plan.push(Op::LegacyMount { target, kind: &kind, source: &source, flags, data: &data });
     Ok(())
@@ -234,7 +264,7 @@ pub(crate) fn tree(plan: &mut Plan, subject: &Subject<'_>, path: &Path, recursiv
     }
     let slot = plan.slot();
     let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-    plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive });
+    plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive, nofollow: false });
     plan.push(Op::SetAttr { mount: slot, recursive: true, set: 0, clear: 0, propagation, userns: Slot::NONE });
     slot
 }
@@ -246,7 +276,13 @@ fn bind(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) -
     }
     let source = subject.request.bundle.join(mount.source);
     c_string(source.as_os_str().as_bytes(), &mount.at.of("source"))?;
-    attach_bind(plan, subject, root, mount, &source, recursive, Kind::Same)
+    if let Some(link) = mount.options.copy_symlink.then(|| subject.request.links.get(&mount.index)).flatten() {
+        let to = c_string(link.as_os_str().as_bytes(), &mount.at.of("source"))?;
+        plan.push(Op::Symlink { at: root, path: &mount.destination, to: &to, exact: true });
+        return Ok(());
+    }
+    let kind = if mount.options.dest_nofollow { Kind::SameLink } else { Kind::Same };
+    attach_bind(plan, subject, root, mount, &source, recursive, kind)
 }
 
 /// Binds what the host has, with the attributes that the configuration wanted for a file system of its own.
@@ -283,7 +319,7 @@ fn attach_bind(
         }
         let slot = plan.slot();
         let path = c_string(source.as_os_str().as_bytes(), &mount.at.of("source"))?;
-        plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive });
+        plan.push(Op::OpenTree { into: slot, at: Slot::CWD, path: &path, recursive, nofollow: o.src_nofollow });
         for (recursive, Change { set, clear, propagation }) in [(true, recursive_change), (false, change)] {
             if (set, clear, propagation) != (0, 0, 0) {
                 plan.push(Op::SetAttr { mount: slot, recursive, set, clear, propagation, userns: Slot::NONE });

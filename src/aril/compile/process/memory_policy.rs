@@ -6,6 +6,21 @@ use crate::config::spec::{LinuxMemoryPolicy, MemoryPolicyFlagType, MemoryPolicyM
 use crate::config::{Invalid, Pointer};
 use aril_plan::Op;
 
+/// The modes of the specification.
+pub const MODES: [MemoryPolicyModeType; 7] = [
+    MemoryPolicyModeType::MpolDefault,
+    MemoryPolicyModeType::MpolPreferred,
+    MemoryPolicyModeType::MpolBind,
+    MemoryPolicyModeType::MpolInterleave,
+    MemoryPolicyModeType::MpolLocal,
+    MemoryPolicyModeType::MpolPreferredMany,
+    MemoryPolicyModeType::MpolWeightedInterleave,
+];
+
+/// The flags of the specification.
+pub const FLAGS: [MemoryPolicyFlagType; 3] =
+    [MemoryPolicyFlagType::MpolFNumaBalancing, MemoryPolicyFlagType::MpolFRelativeNodes, MemoryPolicyFlagType::MpolFStaticNodes];
+
 /// `MAX_NUMNODES` of the largest kernels.
 const NODES_MAX: u32 = 1024;
 

@@ -13,7 +13,7 @@ pub mod user;
 use super::hooks;
 use super::plan::{Plan, c_string};
 use super::{Subject, seccomp};
-use crate::config::{Invalid, Located, Pointer};
+use crate::config::{Invalid, Located, Pointer, annotations};
 use aril_plan::{Ask, Op, Slot};
 use capabilities::{Grantable, Sets};
 use rlimits::Rlimit;
@@ -35,6 +35,9 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let at = Pointer::to("/process");
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let sets = capability_sets(plan, subject);
+    if annotations::get(subject.request.spec, annotations::SECCOMP_FAIL_UNKNOWN_SYSCALL).is_some() {
+        subject.linux.seccomp().as_ref().map_or(Ok(()), |s| seccomp::names::check(s, &Pointer::to("/linux/seccomp")))?;
+    }
     let profile = subject.linux.seccomp().as_ref().filter(|_| subject.request.exec.is_none());
     let compiled = profile.map(|profile| seccomp::resolve(profile, &Pointer::to("/linux/seccomp"))).transpose()?;
     let filter = subject.request.exec.and_then(|joining| joining.filter).or(compiled.as_ref());
@@ -204,7 +207,9 @@ fn credentials(plan: &mut Plan, subject: &Subject<'_>, sets: Sets, lend: u64) ->
     let userns = maps_known.then_some(Userns { uids: &subject.uids, gids: &subject.gids, setgroups: subject.setgroups });
     let at = Pointer::to("/process/user");
     let Credentials { uid, gid, umask, groups } = user::resolve(subject.process.user(), &at, userns)?;
-    if !subject.setgroups && !groups.is_empty() {
+    // crun's annotation: a group by which the caller reaches a file of the host is one that no id map of the container has.
+    let keep_groups = annotations::get(subject.request.spec, annotations::KEEP_ORIGINAL_GROUPS).is_some();
+    if !subject.setgroups && !groups.is_empty() && !keep_groups {
         let why = "additional groups cannot be set in this user namespace: its /proc/self/setgroups says deny";
         return Err(Invalid::new(&at.of("additionalGids"), why));
     }
@@ -213,7 +218,7 @@ fn credentials(plan: &mut Plan, subject: &Subject<'_>, sets: Sets, lend: u64) ->
     plan.part(&Pointer::to("/process/capabilities"), "cannot limit the capabilities");
     plan.push(Op::BoundingSet { keep: sets.bounding });
     plan.push(Op::KeepCaps {});
-    if subject.setgroups {
+    if subject.setgroups && !keep_groups {
         plan.part(&at.of("additionalGids"), "cannot set the additional groups");
         plan.push(Op::Groups { ids: &groups });
     }

@@ -2,6 +2,7 @@
 
 mod bpf;
 mod listener;
+pub mod names;
 mod ranges;
 mod section;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use crate::config::spec::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
 };
 use crate::config::{Invalid, Pointer};
+use crate::sys::{self, Errno};
 use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -195,6 +197,8 @@ fn add_rules(rules: &mut Vec<Rule>, syscall: &LinuxSyscall, at: &Pointer) -> Res
 fn body(default: ScmpAction, architecture: &Architecture, rules: &[Rule]) -> Result<Vec<u8>, Invalid> {
     let wrong = |what: &str, error: &SeccompError| Invalid::new(&architecture.at, format!("cannot filter {what}: {error}"));
     let mut filter = ScmpFilterContext::new(default).map_err(|error| wrong("system calls", &error))?;
+    // Errors of system calls as they are: without it the library has one code for them all.
+    let _ = filter.set_api_sysrawrc(true);
     if architecture.scmp != ScmpArch::native() {
         let changed = filter.add_arch(architecture.scmp).and_then(|filter| filter.remove_arch(ScmpArch::Native)).map(|_| ());
         changed.map_err(|error| wrong(&format!("system calls of {}", architecture.spec), &error))?;
@@ -278,9 +282,14 @@ fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, String> {
     let memory = memfd_create(c"seccomp", sealed)
         .or_else(|_| memfd_create(c"seccomp", MFdFlags::MFD_CLOEXEC))
         .map_err(|errno| format!("memfd_create: {}", errno.desc()))?;
-    filter.export_bpf(&memory).map_err(|error| error.to_string())?;
+    filter.export_bpf(&memory).map_err(|error| match error.sysrawrc() {
+        Some(errno) => sys::Error::bare("seccomp_export_bpf", Errno::from_raw(errno.abs())).to_string(),
+        None => error.to_string(),
+    })?;
     let mut file = std::fs::File::from(memory);
     let mut program = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut program)).map_err(|error| error.to_string())?;
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut program))
+        .map_err(|error| sys::Error::bare("read", sys::fs::errno(&error)).to_string())?;
     Ok(program)
 }

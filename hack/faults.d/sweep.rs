@@ -1,0 +1,242 @@
+//! A fault at every system call of a command.
+
+use crate::report::{Report, say};
+use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
+use crate::verbs::{Before, Verb, plain, prepare, wrong};
+use crate::world::{ID, Residue, World};
+use nix::errno::Errno;
+use std::time::Duration;
+use syscalls::Sysno;
+
+const SETTLE: Duration = Duration::from_millis(1000);
+
+pub const KILLS: [Fault; 3] = [Fault::Kill(Whom::This), Fault::Kill(Whom::Other), Fault::Kill(Whom::Both)];
+pub const ERRNOS: [Errno; 6] = [Errno::EINTR, Errno::ENOMEM, Errno::ENOSPC, Errno::EMFILE, Errno::EPERM, Errno::EIO];
+
+pub fn all_faults(delay: u64) -> Vec<Fault> {
+    let mut faults = KILLS.to_vec();
+    faults.extend(ERRNOS.map(|errno| Fault::Errno(errno as i32)));
+    faults.extend([Fault::Short, Fault::Delay(delay)]);
+    faults
+}
+
+/// Whether it makes sense here.
+fn applies(fault: Fault, call: &Call, verb: Verb) -> bool {
+    match fault {
+        Fault::Errno(_) => !cannot_fail(call.nr),
+        Fault::Short => call.can_be_short,
+        // The other is there only in these.
+        Fault::Kill(Whom::Other | Whom::Both) => {
+            matches!(verb, Verb::Create | Verb::CreateUserns | Verb::Start | Verb::StartUserns | Verb::Run | Verb::Exec | Verb::ExecUserns)
+        }
+        Fault::Kill(Whom::This) | Fault::Delay(_) | Fault::Hold => true,
+    }
+}
+
+/// By their manual pages; getrandom fails in no way that is injected here, but for EINTR.
+pub fn cannot_fail(nr: Option<Sysno>) -> bool {
+    matches!(
+        nr,
+        None | Some(
+            Sysno::exit
+                | Sysno::exit_group
+                | Sysno::rt_sigreturn
+                | Sysno::getrandom
+                | Sysno::getpid
+                | Sysno::gettid
+                | Sysno::getppid
+                | Sysno::getuid
+                | Sysno::geteuid
+                | Sysno::getgid
+                | Sysno::getegid
+                | Sysno::umask
+                | Sysno::sched_yield
+                | Sysno::restart_syscall
+                | Sysno::set_tid_address
+        )
+    )
+}
+
+/// How much of all is tested.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    pub faults: Vec<Fault>,
+    /// At most so many calls of a role, evenly spread; all if `None`.
+    pub calls: Option<usize>,
+    /// The first and last number of calls, for a closer look.
+    pub only: Option<(Role, usize, usize)>,
+}
+
+/// Sweeps one command.
+pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
+    if let Some(reason) = verb.lacks(world) {
+        report.skipped.push(reason);
+        return;
+    }
+    let baseline = match baseline(world, verb) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            report.row(verb.name()).wrong += 1;
+            report.finding(format!("{}: undisturbed: {error}", verb.name()));
+            world.clear();
+            return;
+        }
+    };
+    let count = |role| baseline.calls.get(&role).map_or(0, Vec::len);
+    say(&format!("{}: {} calls on the host's side, {} on the container's", verb.name(), count(Role::Host), count(Role::Container)));
+    for role in [Role::Host, Role::Container] {
+        let Some(calls) = baseline.calls.get(&role) else { continue };
+        let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
+        for (number, call) in calls.iter().enumerate().step_by(step) {
+            if extent.only.is_some_and(|(only, from, to)| role != only || number < from || number > to) {
+                continue;
+            }
+            for fault in extent.faults.iter().filter(|fault| applies(**fault, call, verb)) {
+                one(world, verb, Point { role, number, fault: *fault }, report);
+            }
+        }
+    }
+}
+
+fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
+    prepare(world, verb.before(), verb.kind())?;
+    let init = world.init();
+    let outcome = Tracer::start(&verb.job(world), None, &world.work, "traced").run();
+    let expected = if matches!(verb, Verb::Run | Verb::Exec | Verb::ExecUserns) { End::Code(crate::verbs::STATUS) } else { End::Code(0) };
+    if outcome.end != expected {
+        return Err(format!("{:?}: {}", outcome.end, outcome.error.trim()));
+    }
+    let residue = if verb.before() == Before::Nothing { world.look() } else { Residue::default() };
+    if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, &outcome.output)
+        .filter(|_| !matches!(verb, Verb::Run | Verb::Delete | Verb::DeleteForce))
+    {
+        return Err(what);
+    }
+    let (end, words) = plain(world, &["delete", "--force", ID]);
+    let left = world.settle(SETTLE);
+    if !left.is_empty() {
+        return Err(format!("delete --force {end:?} {words} leaves {}", left.words()));
+    }
+    Ok(outcome)
+}
+
+fn one(world: &World, verb: Verb, point: Point, report: &mut Report) {
+    let mut ready = prepare(world, verb.before(), verb.kind());
+    if ready.is_err() {
+        // One that cannot be made after another's end is a finding of that one: it is not to spoil this one.
+        world.clear();
+        ready = prepare(world, verb.before(), verb.kind());
+    }
+    let name = |outcome: &Outcome| {
+        let call = outcome.hit.map_or("?", |call| call.name());
+        format!("{}: {} at call {} of the {} ({call})", verb.name(), words(point.fault), point.number, point.role.name())
+    };
+    if let Err(error) = ready {
+        report.finding(format!("{}: cannot prepare: {error}", verb.name()));
+        report.row(verb.name()).stuck += 1;
+        return;
+    }
+    let init = world.init();
+    let outcome = Tracer::start(&verb.job(world), Some(point), &world.work, "traced").run();
+    if outcome.hit.is_none() {
+        // It took another way, and had fewer calls this time.
+        let _ = plain(world, &["delete", "--force", ID]);
+        if !world.settle(SETTLE).is_empty() {
+            world.clear();
+        }
+        return;
+    }
+    report.row(verb.name()).points += 1;
+    judge(world, verb, point, &outcome, init, report, &name);
+}
+
+fn judge(
+    world: &World,
+    verb: Verb,
+    point: Point,
+    outcome: &Outcome,
+    init: Option<i32>,
+    report: &mut Report,
+    name: &dyn Fn(&Outcome) -> String,
+) {
+    if outcome.end == End::Hung {
+        report.row(verb.name()).hangs += 1;
+        report.finding(format!("{}: hangs", name(outcome)));
+    }
+    // What is to be there after success is no residue; after a failure what is dying has a moment for it.
+    let failed = !matches!(outcome.end, End::Code(0 | crate::verbs::STATUS));
+    let patience =
+        if verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run) { 100 } else { 0 };
+    let mut residue = world.settle(Duration::from_millis(patience));
+    if matches!(verb, Verb::Start | Verb::StartUserns | Verb::Kill) {
+        crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, Some(point.fault), init, &residue, &outcome.output).is_none());
+        residue = world.look();
+    }
+    if let Some(what) = wrong(world, verb, outcome.end, Some(point.fault), init, &residue, &outcome.output) {
+        report.row(verb.name()).wrong += 1;
+        report.finding(format!("{}: {what}: {}", name(outcome), outcome.error.trim()));
+    }
+    if let (Fault::Errno(errno), End::Code(1..), Some(call)) = (point.fault, outcome.end, outcome.hit)
+        && call.at_work
+        && outcome.end != End::Code(crate::verbs::STATUS)
+    {
+        report.row(verb.name()).errors += 1;
+        if !names(&outcome.error, errno) {
+            report.row(verb.name()).unnamed += 1;
+            report.finding(format!("{}: not named: {:?}", name(outcome), outcome.error.trim()));
+        }
+    }
+    if let (Fault::Errno(_), End::Signal(signal), Some(call)) = (point.fault, outcome.end, outcome.hit)
+        && call.at_work
+    {
+        report.row(verb.name()).errors += 1;
+        report.row(verb.name()).unnamed += 1;
+        report.finding(format!("{}: ended by signal {signal}: {:?}", name(outcome), outcome.error.trim()));
+    }
+    recover(world, verb, &residue, outcome, report, name);
+}
+
+/// `delete --force`, and what is left then.
+fn recover(world: &World, verb: Verb, residue: &Residue, outcome: &Outcome, report: &mut Report, name: &dyn Fn(&Outcome) -> String) {
+    let (end, said) = plain(world, &["delete", "--force", ID]);
+    let left = world.settle(SETTLE);
+    if end == End::Hung {
+        report.row(verb.name()).hangs += 1;
+        report.finding(format!("{}: then delete --force hangs", name(outcome)));
+    } else if end != End::Code(0) {
+        report.row(verb.name()).stuck += 1;
+        report.finding(format!("{}: then delete --force fails: {said}; left: {}", name(outcome), left.words()));
+    } else if !left.is_empty() {
+        report.row(verb.name()).leaks += 1;
+        report.finding(format!("{}: leak: {}", name(outcome), left.words()));
+    } else if residue.is_empty() {
+        report.row(verb.name()).clean += 1;
+    } else {
+        report.row(verb.name()).recovered += 1;
+    }
+    if !left.is_empty() {
+        world.clear();
+    }
+}
+
+pub fn words(fault: Fault) -> String {
+    match fault {
+        Fault::Kill(Whom::This) => "SIGKILL".to_owned(),
+        Fault::Kill(Whom::Other) => "SIGKILL of the other".to_owned(),
+        Fault::Kill(Whom::Both) => "SIGKILL of both".to_owned(),
+        Fault::Errno(errno) => format!("{:?}", Errno::from_raw(errno)),
+        Fault::Short => "short write".to_owned(),
+        Fault::Delay(ms) => format!("{ms} ms late"),
+        Fault::Hold => "held".to_owned(),
+    }
+}
+
+/// Whether a message says what was attempted, and why it failed: the words of the errno, and two words at least before them.
+fn names(message: &str, errno: i32) -> bool {
+    let text = std::io::Error::from_raw_os_error(errno).to_string().to_lowercase();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let message = message.to_lowercase();
+    let symbol = format!("{:?}", Errno::from_raw(errno)).to_lowercase();
+    let Some(at) = message.find(text).or_else(|| message.find(&symbol)) else { return false };
+    message[..at].split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| w.len() > 1).count() >= 3
+}

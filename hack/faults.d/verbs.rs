@@ -1,0 +1,281 @@
+//! The commands under test: what comes before, what they are called with, and what their exit status must mean.
+
+use crate::trace::{End, Fault, Job, Whom};
+use crate::world::{ID, Kind, Residue, Seen, World, alive};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The container must be so before the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Nothing,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verb {
+    Create,
+    CreateUserns,
+    Start,
+    StartUserns,
+    Run,
+    Exec,
+    ExecUserns,
+    Kill,
+    Delete,
+    DeleteForce,
+    State,
+    Update,
+    Pause,
+    Resume,
+    Events,
+    Ps,
+}
+
+pub const ALL: [Verb; 16] = [
+    Verb::Create,
+    Verb::CreateUserns,
+    Verb::Start,
+    Verb::StartUserns,
+    Verb::Run,
+    Verb::Exec,
+    Verb::ExecUserns,
+    Verb::Kill,
+    Verb::Delete,
+    Verb::DeleteForce,
+    Verb::State,
+    Verb::Update,
+    Verb::Pause,
+    Verb::Resume,
+    Verb::Events,
+    Verb::Ps,
+];
+
+/// The exit status of the programs that `run` and `exec` run: no runtime ends so on its own.
+pub const STATUS: i32 = 77;
+
+impl Verb {
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::CreateUserns => "create+userns",
+            Verb::Start => "start",
+            Verb::StartUserns => "start+userns",
+            Verb::Run => "run",
+            Verb::Exec => "exec",
+            Verb::ExecUserns => "exec+userns",
+            Verb::Kill => "kill",
+            Verb::Delete => "delete",
+            Verb::DeleteForce => "delete --force",
+            Verb::State => "state",
+            Verb::Update => "update",
+            Verb::Pause => "pause",
+            Verb::Resume => "resume",
+            Verb::Events => "events",
+            Verb::Ps => "ps",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Verb> {
+        ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    /// The word of the command line.
+    pub fn word(self) -> &'static str {
+        self.name().split(['+', ' ']).next().unwrap_or_default()
+    }
+
+    pub fn kind(self) -> Kind {
+        match self {
+            Verb::CreateUserns | Verb::StartUserns | Verb::ExecUserns => Kind::Userns,
+            _ => Kind::Plain,
+        }
+    }
+
+    pub fn before(self) -> Before {
+        match self {
+            Verb::Create | Verb::CreateUserns | Verb::Run => Before::Nothing,
+            Verb::Start | Verb::StartUserns => Before::Created,
+            Verb::Delete => Before::Stopped,
+            Verb::Resume => Before::Paused,
+            _ => Before::Running,
+        }
+    }
+
+    /// Why it cannot be tested here, if so.
+    pub fn lacks(self, world: &World) -> Option<String> {
+        if self == Verb::Update && !world.has("pids") {
+            return Some("update: this host has no pids controller to set".to_owned());
+        }
+        let known = Command::new(&world.runtime).args([self.word(), "--help"]).stdin(Stdio::null()).output();
+        if known.is_ok_and(|o| o.status.success()) { None } else { Some(format!("{}: {} has no such command", self.name(), world.runtime)) }
+    }
+
+    pub fn args(self, world: &World) -> Vec<String> {
+        let bundle = world.bundle_of(self.kind()).display().to_string();
+        let mut args = vec![world.runtime.clone(), "--root".to_owned(), world.root.display().to_string()];
+        if world.systemd {
+            args.push("--systemd-cgroup".to_owned());
+        }
+        let rest: Vec<&str> = match self {
+            Verb::Create | Verb::CreateUserns => vec!["create", "--bundle", &bundle, ID],
+            Verb::Start | Verb::StartUserns => vec!["start", ID],
+            Verb::Run => vec!["run", "--bundle", &bundle, ID],
+            Verb::Exec | Verb::ExecUserns => vec!["exec", ID, "/bin/sh", "-c", "exit 77"],
+            Verb::Kill => vec!["kill", ID, "KILL"],
+            Verb::Delete => vec!["delete", ID],
+            Verb::DeleteForce => vec!["delete", "--force", ID],
+            Verb::State => vec!["state", ID],
+            Verb::Update => vec!["update", "--pids-limit", "33", ID],
+            Verb::Pause => vec!["pause", ID],
+            Verb::Resume => vec!["resume", ID],
+            Verb::Events => vec!["events", "--stats", ID],
+            Verb::Ps => vec!["ps", ID],
+        };
+        args.extend(rest.into_iter().map(str::to_owned));
+        args
+    }
+
+    pub fn job(self, world: &World) -> Job {
+        let mut job = Job { args: self.args(world), attach: Vec::new(), limits: Vec::new(), env: Vec::new(), cwd: None };
+        if self.before() == Before::Created {
+            job.attach.extend(world.init());
+        }
+        job
+    }
+}
+
+/// Runs a command of the runtime undisturbed; its status, and what it wrote.
+pub fn plain(world: &World, args: &[&str]) -> (End, String) {
+    let mut all = vec!["--root".to_owned(), world.root.display().to_string()];
+    if world.systemd {
+        all.push("--systemd-cgroup".to_owned());
+    }
+    all.extend(args.iter().map(|a| (*a).to_owned()));
+    command(world, &world.runtime, &all)
+}
+
+/// The same for any program.
+pub fn command(world: &World, program: &str, args: &[String]) -> (End, String) {
+    let [out, err] = ["plain.out", "plain.err"].map(|name| world.work.join(name));
+    let [o, e] = [&out, &err].map(|path| std::fs::File::create(path).expect("a file"));
+    let mut child = Command::new(program).args(args).stdin(Stdio::null()).stdout(o).stderr(e).spawn().expect("the runtime");
+    let end = Instant::now() + crate::trace::HANG;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Some(status),
+            Ok(None) if Instant::now() > end => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+            Err(_) => break None,
+        }
+    };
+    use std::os::unix::process::ExitStatusExt;
+    let end = match status {
+        None => End::Hung,
+        Some(status) => status.code().map_or_else(|| End::Signal(status.signal().unwrap_or(0)), End::Code),
+    };
+    let words = [out, err].map(|path| std::fs::read_to_string(path).unwrap_or_default()).concat();
+    (end, words.trim().to_owned())
+}
+
+/// Brings the container where the command expects it.
+///
+/// # Errors
+/// What the runtime said.
+pub fn prepare(world: &World, before: Before, kind: Kind) -> Result<(), String> {
+    let bundle = world.bundle_of(kind).display().to_string();
+    let mut steps: Vec<Vec<&str>> = Vec::new();
+    if before != Before::Nothing {
+        steps.push(vec!["create", "--bundle", &bundle, ID]);
+    }
+    if !matches!(before, Before::Nothing | Before::Created) {
+        steps.push(vec!["start", ID]);
+    }
+    match before {
+        Before::Paused => steps.push(vec!["pause", ID]),
+        Before::Stopped => steps.push(vec!["kill", ID, "KILL"]),
+        _ => {}
+    }
+    for step in &steps {
+        let (end, words) = plain(world, step);
+        if end != End::Code(0) {
+            return Err(format!("{}: {end:?}: {words}", step.join(" ")));
+        }
+    }
+    if before == Before::Stopped {
+        wait_until(|| world.seen() == Seen::Nothing);
+    } else if matches!(before, Before::Running | Before::Paused) {
+        wait_until(|| world.seen() == Seen::Runs);
+    }
+    Ok(())
+}
+
+pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(2);
+    while !done() {
+        if Instant::now() > end {
+            return false;
+        }
+        crate::world::reap();
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    true
+}
+
+/// Why an exit status says something else than what is seen; `None` where it is right. `residue` is what is seen once all is quiet.
+pub fn wrong(
+    world: &World,
+    verb: Verb,
+    end: End,
+    fault: Option<Fault>,
+    init: Option<i32>,
+    residue: &Residue,
+    output: &str,
+) -> Option<String> {
+    let End::Code(code) = end else { return None };
+    let container_hurt = matches!(fault, Some(Fault::Kill(Whom::This | Whom::Other | Whom::Both)));
+    let seen = world.seen();
+    let lives = init.is_some_and(alive);
+    let claim = |ok: bool, what: &str| if ok { None } else { Some(format!("exit status {code}, but {what}")) };
+    match (verb, code) {
+        (Verb::Create | Verb::CreateUserns, 0) => {
+            claim(seen == Seen::Waits || (container_hurt && !residue.state.is_empty()), "nothing waits")
+        }
+        (Verb::Start | Verb::StartUserns, 0) => claim(seen == Seen::Runs || container_hurt, "it does not run"),
+        (Verb::Start | Verb::StartUserns, _) => claim(seen != Seen::Runs, "it runs"),
+        (Verb::Run, STATUS) | (Verb::Create | Verb::CreateUserns, _) => claim(residue.is_empty(), &format!("there is {}", residue.words())),
+        (Verb::Run, 0) => claim(false, "the program's is 77"),
+        (Verb::Run, _) => claim(residue.is_empty(), &format!("there is {}", residue.words())),
+        (Verb::Exec | Verb::ExecUserns, 0) => claim(false, "the program's is 77"),
+        (Verb::Exec | Verb::ExecUserns, _) => claim(seen == Seen::Runs, "the container runs no more"),
+        (Verb::Kill, 0) => claim(!lives, "it lives"),
+        (Verb::Kill, _) => claim(lives, "it was killed"),
+        (Verb::Delete | Verb::DeleteForce, 0) => claim(residue.is_empty(), &format!("there is {}", residue.words())),
+        (Verb::Delete | Verb::DeleteForce, _) => claim(!residue.state.is_empty(), "its state is gone"),
+        (Verb::State, 0) => claim(output.contains("\"running\""), "it says no status, or a wrong one"),
+        (Verb::Update, 0) => claim(world.knob(&["pids.max"]).as_deref() == Some("33"), "the limit is not set"),
+        (Verb::Pause, 0) => claim(world.frozen(), "it is not frozen"),
+        (Verb::Pause, _) => claim(!world.frozen(), "it is frozen"),
+        (Verb::Resume, 0) => claim(!world.frozen(), "it is frozen"),
+        (Verb::Resume, _) => claim(world.frozen(), "it is not frozen"),
+        (Verb::Events, 0) => claim(output.contains("\"data\""), "there are no figures"),
+        (Verb::Ps, 0) => claim(output.contains("sleep"), "there is no list"),
+        (Verb::State | Verb::Update | Verb::Events | Verb::Ps, _) => claim(seen == Seen::Runs, "the container runs no more"),
+    }
+}
+
+/// The same for what is about to be at once.
+pub fn wait_a_moment(mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_millis(200);
+    while !done() && Instant::now() < end {
+        crate::world::reap();
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}

@@ -1,0 +1,24 @@
+//! The annotations that change what aril does. All others are the container's own business, as the specification has it.
+
+use super::spec::Spec;
+
+/// The additional groups of the caller stay; those of the configuration are not set.
+pub const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
+/// A unix socket that gets the process's pidfd, as `--pidfd-socket`.
+pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
+/// A seccomp profile that names an unknown system call is refused.
+pub const SECCOMP_FAIL_UNKNOWN_SYSCALL: &str = "run.oci.seccomp_fail_unknown_syscall";
+/// What runs the program instead of the kernel: a virtual machine, a WebAssembly engine. aril has none, and says so.
+pub const HANDLER: &str = "run.oci.handler";
+
+/// The beginning of properties of the container's unit, with `--systemd-cgroup`.
+pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
+
+/// All of them: `potentiallyUnsafeConfigAnnotations` of `aril features`.
+pub const KNOWN: &[&str] = &[SYSTEMD_PROPERTY, HANDLER, KEEP_ORIGINAL_GROUPS, PIDFD_RECEIVER, SECCOMP_FAIL_UNKNOWN_SYSCALL];
+
+/// The value of an annotation, if it is there.
+#[must_use]
+pub fn get<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
+    spec.annotations().as_ref()?.get(name).map(String::as_str)
+}

@@ -13,6 +13,7 @@ mod devices;
 mod errors;
 mod events;
 mod exec;
+mod exec_attached;
 mod fallback;
 mod features;
 mod flags;
@@ -66,6 +67,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("events", events::TESTS),
     ("exec", exec::TESTS),
+    ("exec_attached", exec_attached::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
     ("flags", flags::TESTS),

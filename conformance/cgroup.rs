@@ -1,6 +1,6 @@
 //! config-linux.md: cgroupsPath, and the limits that are one plain file each. The rules of the device controller are in devices.rs.
 
-use crate::support::*;
+use crate::support::{environment, *};
 use std::fs;
 use std::path::PathBuf;
 
@@ -25,6 +25,8 @@ pub const TESTS: &[Test] = suite![
     pids_limit: [Need::Controller("pids")],
     pids_limit_holds: [Need::Controller("pids")],
     pids_limit_of_minus_one_is_none: [Need::Controller("pids")],
+    pids_limit_of_zero_is_one_since_1_3: [Need::Controller("pids"), Need::Runtime("aril")],
+    pids_limit_of_one_is_enough_for_one: [Need::Controller("pids"), Need::Userns, Need::Runtime("aril")],
     memory_limit: [Need::Controller("memory")],
     memory_limit_holds: [Need::Controller("memory")],
     memory_limit_of_minus_one_is_none: [Need::Controller("memory")],
@@ -32,6 +34,16 @@ pub const TESTS: &[Test] = suite![
     cpu_shares: [Need::Controller("cpu")],
     cpu_quota_and_period: [Need::Controller("cpu")],
     cpuset: [Need::Controller("cpuset")],
+    idle_and_burst: [Need::Controller("cpu"), Need::Runtime("aril")],
+    block_io_by_device: [Need::BlockDevice, Need::Runtime("aril")],
+    block_io_of_v1: [Need::V1("blkio"), Need::BlockDevice, Need::Runtime("aril")],
+    memory_of_v1: [Need::V1("memory"), Need::Runtime("aril")],
+    huge_pages_and_their_reservation: [Need::V2, Need::Controller("hugetlb"), Need::Runtime("aril")],
+    unified_of_other_controllers: [Need::V2, Need::Controller("misc"), Need::Controller("cpu"), Need::Runtime("aril")],
+    limits_that_v2_lacks_are_refused: [Need::V2, Need::Controller("memory"), Need::Runtime("aril")],
+    none_is_no_limit_that_v2_lacks: [Need::V2, Need::Controller("memory"), Need::Runtime("aril")],
+    a_threaded_cgroup_above_is_named: [Need::V2, Need::Controller("pids"), Need::Runtime("aril")],
+    a_cgroup_above_with_processes_is_named: [Need::V2, Need::Controller("memory"), Need::Runtime("aril")],
     limits_of_an_absent_controller_are_refused: [Need::V2],
     unified: [Need::V2, Need::Controller("pids")],
     unified_with_a_path_is_refused: [Need::V2],
@@ -284,6 +296,28 @@ fn pids_limit_of_minus_one_is_none(t: &Case) {
     assert_eq!(limited(t, json!({"pids": {"limit": -1}}), "pids", "pids.max", "pids.max"), "max");
 }
 
+fn pids_limit_of_zero_is_one_since_1_3(t: &Case) {
+    for (version, expected) in [("1.3.0", "0"), ("1.0.2", "max")] {
+        let b = t.bundle();
+        b.edit(|c| {
+            c["ociVersion"] = json!(version);
+            c["linux"]["resources"]["pids"] = json!({"limit": 0});
+        });
+        let c = t.started(&b);
+        assert_eq!(knob(t, &b, "pids", "pids.max", "pids.max"), expected, "{version}");
+        assert_eq!(c.status(), "running");
+    }
+}
+
+fn pids_limit_of_one_is_enough_for_one(t: &Case) {
+    let b = t.bundle();
+    b.userns(100_000, 65536);
+    b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": 1}));
+    let c = t.started(&b);
+    assert_eq!(knob(t, &b, "pids", "pids.max", "pids.max"), "1");
+    assert_eq!(c.status(), "running");
+}
+
 fn memory_limit(t: &Case) {
     assert_eq!(limited(t, json!({"memory": {"limit": 64 << 20}}), "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
 }
@@ -324,6 +358,144 @@ fn cpu_quota_and_period(t: &Case) {
 
 fn cpuset(t: &Case) {
     assert_eq!(limited(t, json!({"cpu": {"cpus": "0", "mems": "0"}}), "cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+}
+
+fn idle_and_burst(t: &Case) {
+    let cpu = json!({"cpu": {"quota": 20_000, "period": 50_000, "burst": 10_000, "idle": 1, "shares": 512}});
+    assert_eq!(limited(t, cpu.clone(), "cpu", "cpu.cfs_burst_us", "cpu.max.burst"), "10000");
+    assert_eq!(limited(t, cpu, "cpu", "cpu.idle", "cpu.idle"), "1");
+}
+
+/// The numbers of a block device with a driver.
+fn block_device() -> (u64, u64) {
+    let text = environment::block_device().unwrap();
+    let (major, minor) = text.split_once(':').unwrap();
+    (major.parse().unwrap(), minor.parse().unwrap())
+}
+
+fn block_io_by_device(t: &Case) {
+    let (major, minor) = block_device();
+    let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+    let resources = json!({"blockIO": {"throttleReadBpsDevice": rate(1 << 20), "throttleWriteIOPSDevice": rate(100)}});
+    if t.environment.pure_v2 {
+        let text = limited(t, resources, "io", "", "io.max");
+        assert_eq!(text, format!("{major}:{minor} rbps=1048576 wbps=max riops=max wiops=100"));
+    } else {
+        let read = |file: &str| limited(t, resources.clone(), "blkio", file, "");
+        assert_eq!(read("blkio.throttle.read_bps_device"), format!("{major}:{minor} 1048576"));
+        assert_eq!(read("blkio.throttle.write_iops_device"), format!("{major}:{minor} 100"));
+    }
+}
+
+fn block_io_of_v1(t: &Case) {
+    // Weights need a scheduler that has them: the file that is missing is named, or the weight is there.
+    let b = t.bundle();
+    b.edit(|c| c["linux"]["resources"]["blockIO"] = json!({"weight": 500}));
+    let c = Container::of(t, &b);
+    let output = t.create_call(&[], &b).run();
+    if output.code() == 0 {
+        let dir = t.environment.cgroup("blkio", &path(t, &b));
+        let text = ["blkio.weight", "blkio.bfq.weight"].iter().find_map(|file| fs::read_to_string(dir.join(file)).ok());
+        assert_eq!(text.as_deref().map(str::trim), Some("500"));
+    } else {
+        assert_has(output.refused(), "no blkio.weight or blkio.bfq.weight");
+        assert_has(output.refused(), "/linux/resources/blockIO/weight");
+    }
+    drop(c);
+}
+
+fn memory_of_v1(t: &Case) {
+    let memory = json!({"memory": {"limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20, "swappiness": 10, "disableOOMKiller": true,
+        "kernelTCP": 16 << 20, "useHierarchy": true}});
+    for (file, expected) in [
+        ("memory.limit_in_bytes", "67108864"),
+        ("memory.memsw.limit_in_bytes", "100663296"),
+        ("memory.soft_limit_in_bytes", "33554432"),
+        ("memory.swappiness", "10"),
+        ("memory.kmem.tcp.limit_in_bytes", "16777216"),
+    ] {
+        assert_eq!(limited(t, memory.clone(), "memory", file, ""), expected, "{file}");
+    }
+    assert_has(&limited(t, memory, "memory", "memory.oom_control", ""), "oom_kill_disable 1");
+}
+
+fn huge_pages_and_their_reservation(t: &Case) {
+    let resources = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]});
+    for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"] {
+        assert_eq!(limited(t, resources.clone(), "hugetlb", "", file), "4194304");
+    }
+}
+
+fn unified_of_other_controllers(t: &Case) {
+    let resources = json!({"unified": {"cpu.uclamp.max": "50.00", "memory.high": "50331648", "cgroup.max.descendants": "3"}});
+    let uclamp = present("/sys/fs/cgroup/system.slice/cpu.uclamp.max");
+    let resources = if uclamp { resources } else { json!({"unified": {"memory.high": "50331648", "cgroup.max.descendants": "3"}}) };
+    for (controller, file, expected) in
+        [("cpu", "cpu.uclamp.max", "50.00"), ("memory", "memory.high", "50331648"), ("memory", "cgroup.max.descendants", "3")]
+    {
+        if uclamp || controller != "cpu" {
+            assert_eq!(limited(t, resources.clone(), controller, "", file), expected);
+        }
+    }
+    // The machine has no resource of the misc controller, but the controller: its file is there, and the kernel refuses the name.
+    let b = t.bundle();
+    b.edit(|c| c["linux"]["resources"]["unified"] = json!({"misc.max": "nosuch 1"}));
+    assert_has(&t.refused(&b), "misc.max");
+}
+
+fn limits_that_v2_lacks_are_refused(t: &Case) {
+    for (resources, at) in [
+        (json!({"memory": {"swappiness": 10}}), "/memory/swappiness"),
+        (json!({"memory": {"kernel": 10_000_000}}), "/memory/kernel"),
+        (json!({"memory": {"disableOOMKiller": true}}), "/memory/disableOOMKiller"),
+        (json!({"cpu": {"realtimeRuntime": 1000}}), "/cpu/realtimeRuntime"),
+        (json!({"network": {"classID": 5}}), "/network/classID"),
+        (json!({"blockIO": {"leafWeight": 100}}), "/blockIO/leafWeight"),
+    ] {
+        let b = t.bundle();
+        b.edit(|c| {
+            for (key, value) in resources.as_object().unwrap() {
+                c["linux"]["resources"][key] = value.clone();
+            }
+        });
+        assert_has(&t.refused(&b), &format!("/linux/resources{at}"));
+    }
+}
+
+fn none_is_no_limit_that_v2_lacks(t: &Case) {
+    let memory = json!({"memory": {"limit": 64 << 20, "kernel": -1, "kernelTCP": -1, "disableOOMKiller": false, "useHierarchy": true}});
+    assert_eq!(limited(t, memory, "memory", "", "memory.max"), (64 << 20).to_string());
+}
+
+/// A cgroup above the container's, made by the test.
+fn above(t: &Case, b: &Bundle) -> PathBuf {
+    let dir = t.environment.cgroup("pids", &format!("{}/above", t.cgroup()));
+    fs::create_dir_all(&dir).unwrap();
+    b.edit(|c| c["linux"]["cgroupsPath"] = json!(format!("{}/above/{}", t.cgroup(), b.id())));
+    dir
+}
+
+fn a_threaded_cgroup_above_is_named(t: &Case) {
+    let b = t.bundle();
+    let dir = above(t, &b);
+    write(dir.join("cgroup.type"), "threaded");
+    let text = t.refused(&b);
+    assert!(text.contains("threaded") && text.contains("domain"), "{text}");
+    fs::remove_dir(dir).unwrap();
+}
+
+fn a_cgroup_above_with_processes_is_named(t: &Case) {
+    let b = t.bundle();
+    let dir = above(t, &b);
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    write(dir.join("cgroup.procs"), sleeper.id().to_string());
+    b.edit(|c| c["linux"]["resources"]["memory"] = json!({"limit": 64 << 20}));
+    let text = t.refused(&b);
+    assert_has(&text, "has processes of its own");
+    assert_has(&text, "/linux/resources/memory/limit");
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    eventually("it can be removed", || fs::remove_dir(&dir).ok());
 }
 
 fn limits_of_an_absent_controller_are_refused(t: &Case) {

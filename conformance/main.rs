@@ -22,11 +22,13 @@ mod hangs;
 mod hooks;
 mod hostname;
 mod idmap;
+mod inside;
 mod lifecycle;
 mod masks;
 mod mount_links;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pause;
 mod process;
 mod propagation;
@@ -76,11 +78,13 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
+    ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),
     ("namespaces", namespaces::TESTS),
+    ("net_devices", net_devices::TESTS),
     ("pause", pause::TESTS),
     ("process", process::TESTS),
     ("propagation", propagation::TESTS),

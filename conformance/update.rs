@@ -1,6 +1,6 @@
 //! `update`: other limits for a container that exists, by flags and by JSON, as managers ask for it. Not in the specification.
 
-use crate::support::*;
+use crate::support::{environment, *};
 use std::path::PathBuf;
 
 pub const TESTS: &[Test] = suite![
@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = suite![
     burst: [Need::Controller("cpu"), Need::Runtime("aril")],
     cpuset_by_flags: [Need::Controller("cpuset")],
     huge_pages: [Need::Controller("hugetlb"), Need::Runtime("aril")],
+    block_io_by_device: [Need::BlockDevice, Need::Runtime("aril")],
     unified: [Need::V2, Need::Controller("memory")],
     a_device_is_allowed_and_denied_again: [Need::Runtime("aril")],
     device_rules_stay_when_nothing_is_said_of_them,
@@ -257,6 +258,40 @@ fn huge_pages(t: &Case) {
     let c = running(t);
     send(&c, &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]})).ok();
     assert_eq!(knob(t, &c, "hugetlb", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"), "4194304");
+}
+
+fn block_io_by_device(t: &Case) {
+    let c = running(t);
+    let device = environment::block_device().unwrap();
+    let (major, minor) = device.split_once(':').unwrap();
+    let rate = |rate: u64| json!([{"major": major.parse::<u64>().unwrap(), "minor": minor.parse::<u64>().unwrap(), "rate": rate}]);
+    let rates = |t: &Case, c: &Container<'_>| {
+        if t.environment.pure_v2 {
+            return knob(t, c, "io", "", "io.max");
+        }
+        ["read_bps", "write_iops"].map(|which| knob(t, c, "blkio", &format!("blkio.throttle.{which}_device"), "")).join(" ")
+    };
+    let expected = |bps: u64, iops: u64| {
+        let max = |rate: u64| if rate == 0 { "max".to_owned() } else { rate.to_string() };
+        match (t.environment.pure_v2, bps, iops) {
+            (_, 0, 0) => String::new(),
+            (true, ..) => format!("{device} rbps={} wbps=max riops=max wiops={}", max(bps), max(iops)),
+            (false, ..) => format!("{device} {bps} {device} {iops}"),
+        }
+    };
+    let before = rates(t, &c);
+    // A value that the kernel refuses, after these: they are put back.
+    let resources = json!({"blockIO": {"throttleReadBpsDevice": rate(4 << 20), "throttleWriteIOPSDevice": rate(50)}});
+    let mut refused = resources.clone();
+    refused["blockIO"]["throttleWriteIOPSDevice"][0]["major"] = json!(4000);
+    assert_has(send(&c, &refused).refused(), "/blockIO/throttleWriteIOPSDevice/0/rate");
+    assert_eq!(rates(t, &c).trim(), before.trim());
+    send(&c, &resources).ok();
+    assert_eq!(rates(t, &c), expected(4 << 20, 50));
+    assert_has(send(&c, &refused).refused(), "no such device");
+    assert_eq!(rates(t, &c), expected(4 << 20, 50));
+    send(&c, &json!({"blockIO": {"throttleReadBpsDevice": rate(0), "throttleWriteIOPSDevice": rate(0)}})).ok();
+    assert_eq!(rates(t, &c).trim(), "");
 }
 
 fn unified(t: &Case) {

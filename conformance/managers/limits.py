@@ -33,10 +33,10 @@ def has_v1(name):
 
 
 def block_device():
-    """A block device with a driver: path, and MAJOR:MINOR."""
+    """A block device that holds something: path, and MAJOR:MINOR."""
     for name in sorted(os.listdir("/sys/block")):
         number = pathlib.Path("/sys/block", name, "dev").read_text().strip()
-        if os.path.exists(f"/dev/{name}"):
+        if os.path.exists(f"/dev/{name}") and pathlib.Path("/sys/block", name, "size").read_text().strip() != "0":
             return f"/dev/{name}", number
     raise Skip("no block device of /sys/block is in /dev")
 
@@ -62,7 +62,7 @@ def _(m):
 @test("limit: CPU shares", "podman", "docker")
 def _(m):
     controller("cpu")
-    shares = limit_file(m, "cat cpu.weight cpu/cpu.shares 2>/dev/null", "--cpu-shares=512")
+    shares = limit_file(m, "cat cpu.weight cpu/cpu.shares 2>/dev/null; true", "--cpu-shares=512")
     # 20 by the conversion of older runtimes, 59 by the one of today, in which 1024 shares are the default weight of 100.
     if shares not in (["512"] if has_v1("cpu") else ["20", "59"]):
         raise Failed(f"shares of 512 are {shares}")
@@ -71,6 +71,8 @@ def _(m):
 @test("limit: block IO by device", "podman", "docker")
 def _(m):
     controller("blkio" if has_v1("blkio") else "io")
+    if m.name == "docker" and "io.max" in must(m.argv("info", "--format={{json .Warnings}}")):
+        raise Skip("docker info: no io.max support, so that it passes on no rates")
     path, number = block_device()
     flags = [f"--device-read-bps={path}:1mb", f"--device-write-iops={path}:100"]
     with started(m, "sleep", "1000", more=flags) as name:
@@ -114,7 +116,7 @@ def _(m):
 @test("update keeps the device rules", "podman", "docker")
 def _(m):
     controller("memory")
-    script = f"trap '{OPEN_KMSG}' USR1; echo ready; while :; do sleep 0.1; done"
+    script = f"trap '({OPEN_KMSG}) 2>&1' USR1; echo ready; while :; do sleep 0.1; done"
     with started(m, *shell(script), cap_add=["MKNOD"]) as name:
         until_logged(m, name, "ready")
         must(m.argv("update", "--memory=128m", "--memory-swap=128m", name))

@@ -16,6 +16,8 @@ pub enum Need {
     Controller(&'static str),
     /// A capability of this process, by its bit.
     Capability(&'static str, u32),
+    /// A block device, and a controller that limits its use.
+    BlockDevice,
     /// User namespaces can be made.
     Userns,
     /// Time namespaces are compiled into the kernel.
@@ -120,6 +122,10 @@ impl Environment {
             Need::V2 => (!self.pure_v2).then(|| "no pure cgroup v2 at /sys/fs/cgroup".to_owned()),
             Need::Controller(controller) => (!self.has_controller(controller)).then(|| format!("no cgroup controller {controller}")),
             Need::Capability(name, bit) => (self.effective & (1 << bit) == 0).then(|| format!("this process lacks {name}")),
+            Need::BlockDevice => match block_device() {
+                None => Some("no block device in /sys/block".to_owned()),
+                Some(_) => (!self.has_controller("blkio") && !self.has_controller("io")).then(|| "no controller of block IO".to_owned()),
+            },
             Need::Userns => (!userns()).then(|| "user namespaces cannot be made".to_owned()),
             Need::TimeNamespace => (!super::present("/proc/self/ns/time")).then(|| "the kernel has no time namespaces".to_owned()),
             Need::Kernel(major, minor) => (self.kernel < (major, minor)).then(|| format!("the kernel is older than {major}.{minor}")),
@@ -173,6 +179,14 @@ pub fn which(name: &Path) -> Option<PathBuf> {
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]).map(|dir| dir.join(name)).find(|p| runs(p))
+}
+
+/// `MAJOR:MINOR` of a block device that holds something.
+pub fn block_device() -> Option<String> {
+    let mut names: Vec<_> = std::fs::read_dir("/sys/block").ok()?.flatten().map(|entry| entry.path()).collect();
+    names.sort();
+    let read = |path: &Path, file: &str| std::fs::read_to_string(path.join(file)).map(|text| text.trim().to_owned()).ok();
+    names.iter().find(|path| read(path, "size").is_some_and(|size| size != "0")).and_then(|path| read(path, "dev"))
 }
 
 fn userns() -> bool {

@@ -153,6 +153,12 @@ impl<'a> Call<'a> {
         command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap_or_else(|e| panic!("{}: {e}", self.what()))
     }
 
+    /// Begins the call, with nothing to read and nowhere to write: for one that tells others what it has to say.
+    #[track_caller]
+    pub fn begin(&self) -> Child {
+        self.spawn(Stdio::null(), Stdio::null(), Stdio::null())
+    }
+
     /// Makes the call. Output goes through files: what a container still holds open cannot keep the test waiting.
     #[track_caller]
     pub fn run(&self) -> Output {

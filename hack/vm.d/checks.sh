@@ -1,4 +1,4 @@
-# What compose and rootless share. Source it with `suite` set to the suite's name and `title` to what stands before each
+# What compose, rootless and systemd share. Source it with `suite` set to the suite's name and `title` to what stands before each
 # check: the manager, and where it is told of.
 
 passed=0 failed=0 skipped=0

@@ -41,9 +41,22 @@ pub enum Level {
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Inner>);
 
+/// What takes the lines that do not go to standard error.
+#[derive(Debug)]
+enum Sink {
+    File(File),
+    /// journald (systemd.journal-fields(7)), with this as the field `ID`.
+    Journal(String),
+    /// syslog(3), with this before the line.
+    Syslog(String),
+}
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
+
 #[derive(Debug, Default)]
 struct Inner {
-    file: Option<File>,
+    sink: Option<Sink>,
     format: Format,
     level: Level,
     held: Mutex<Vec<String>>,
@@ -75,7 +88,29 @@ impl Log {
     pub fn open(path: &Path, format: Format, level: Level) -> Result<Log> {
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY;
         let file = sys::fs::open(path, flags, 0o644).doing(|| "cannot open the log".to_owned())?;
-        Ok(Log(Arc::new(Inner { file: Some(file.into()), format, level, ..Inner::default() })))
+        Ok(Log::to(Sink::File(file.into()), format, level))
+    }
+
+    /// A log into journald, whose entries have `id` as their field `ID`.
+    ///
+    /// # Errors
+    /// It does not listen.
+    pub fn journal(id: &str, level: Level) -> Result<Log> {
+        reachable(JOURNAL)?;
+        Ok(Log::to(Sink::Journal(id.to_owned()), Format::Text, level))
+    }
+
+    /// A log into syslog, whose lines begin with `id`.
+    ///
+    /// # Errors
+    /// It does not listen.
+    pub fn syslog(id: &str, level: Level) -> Result<Log> {
+        reachable(SYSLOG)?;
+        Ok(Log::to(Sink::Syslog(id.to_owned()), Format::Text, level))
+    }
+
+    fn to(sink: Sink, format: Format, level: Level) -> Log {
+        Log(Arc::new(Inner { sink: Some(sink), format, level, ..Inner::default() }))
     }
 
     /// A log to standard error.
@@ -96,6 +131,11 @@ impl Log {
         self.flush_to(&mut std::io::stderr());
     }
 
+    /// Writes the warnings, but not to standard error, where somebody would take them for what a container's process says.
+    pub fn flush_to_file(&self) {
+        self.flush_to(&mut std::io::sink());
+    }
+
     /// The final error of a command: one line on standard error, and one in the log file. On a terminal, advice follows.
     pub fn error(&self, error: &Error) {
         self.error_to(&mut std::io::stderr(), std::io::stderr().is_terminal(), error);
@@ -103,8 +143,8 @@ impl Log {
 
     fn flush_to(&self, stderr: &mut dyn Write) {
         for warning in self.held().drain(..) {
-            match &self.0.file {
-                Some(file) => write(&mut &*file, &Record::new("warning", warning).line(self.0.format)),
+            match &self.0.sink {
+                Some(sink) => sink.put(&Record::new("warning", warning), self.0.format),
                 None => write(stderr, &format!("aril: warning: {warning}\n")),
             }
         }
@@ -117,13 +157,38 @@ impl Log {
         if let Some(hint) = record.hint.filter(|_| terminal) {
             write(stderr, &format!("hint: {hint}\n"));
         }
-        if let Some(file) = &self.0.file {
-            write(&mut &*file, &record.line(self.0.format));
+        if let Some(sink) = &self.0.sink {
+            sink.put(&record, self.0.format);
         }
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<String>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether somebody listens: a log that nobody gets is to be known of at once.
+fn reachable(socket: &str) -> Result<()> {
+    let exists = std::fs::metadata(socket).map_err(|error| sys::Error::new("stat", socket, sys::fs::errno(&error)));
+    exists.map(drop).doing(|| "cannot open the log".to_owned())
+}
+
+impl Sink {
+    /// In one write, so that lines of several commands do not mix. A log that cannot be written has nowhere to say so.
+    fn put(&self, record: &Record, format: Format) {
+        let priority = if record.level == "error" { 3 } else { 4 };
+        let _ = match self {
+            Sink::File(file) => return write(&mut &*file, &record.line(format)),
+            Sink::Journal(id) => {
+                let fields = format!("MESSAGE={}\nPRIORITY={priority}\nSYSLOG_IDENTIFIER=aril\nID={}\n", record.msg, one_line(id));
+                sys::socket::send_datagram_to(JOURNAL.as_ref(), fields.as_bytes(), &[])
+            }
+            Sink::Syslog(id) => {
+                // The facility is "user", 1.
+                let line = format!("<{}>{}[{}]: {}", 8 + priority, one_line(id), std::process::id(), record.msg);
+                sys::socket::send_datagram_to(SYSLOG.as_ref(), line.as_bytes(), &[])
+            }
+        };
     }
 }
 

@@ -61,6 +61,10 @@ fn keyring(name: &CStr, permissions: u32) -> Result<()> {
     const SETPERM: usize = 5;
     const POSSESSOR_AND_OWNER: u32 = 0x3f13_0000; // keyctl_join_session_keyring(3): what a new one has
     let keyring = call(Sysno::keyctl, [JOIN_SESSION_KEYRING, name.as_ptr() as usize, 0, 0, 0, 0])?;
+    // 0: it is this process's already, as in a container within one of the same name.
+    if keyring == 0 {
+        return Ok(());
+    }
     // One that was there may be another user's, and has them.
     tolerate(call(Sysno::keyctl, [SETPERM, keyring, (POSSESSOR_AND_OWNER | permissions) as usize, 0, 0, 0]).map(drop), errno::EACCES)
 }

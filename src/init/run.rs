@@ -150,7 +150,13 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Ask { what: _ } => talk.ask(About::Ask, step, -1).map(drop),
         Op::Network {} => namespaces::network(talk),
         Op::Dumpable { on } => sys::prctl(linux_raw_sys::prctl::PR_SET_DUMPABLE, on.into()).map(drop),
-        Op::Propagation { path, recursive, kind } => mounts::propagation(path, recursive, kind),
+        Op::Propagation { path, recursive, kind } => match mounts::propagation(path, recursive, kind) {
+            Err(Failure { errno: errno::EINVAL, .. }) if path == c"/" => {
+                x.detail.set(b"the root directory is no mount: in a chroot, bind its directory over itself before chroot(2)");
+                mounts::propagation(path, recursive, kind)
+            }
+            done => done,
+        },
         Op::OpenTree { into, at, path, recursive, nofollow } => mounts::open_tree(x, into, at, path, recursive, nofollow),
         Op::Label { mount, label } => mounts::label(x.get(mount)?, label),
         Op::NewFs { into, kind, options, attr } => mounts::new_fs(x, into, kind, &options, attr),

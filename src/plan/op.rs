@@ -70,6 +70,8 @@ bytes_enum! {
         Scheduler = 5,
         /// Set the I/O priority from outside, for the same reason.
         IoPriority = 6,
+        /// Hand network interfaces of the host over to the network namespace, which is there.
+        NetDevices = 7,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod hooks;
 pub mod idmaps;
 pub mod image;
 pub mod listener;
+pub mod net_devices;
 pub mod open;
 pub mod scheduling;
 pub mod spawn;

@@ -9,7 +9,7 @@ use nix::unistd::AccessFlags;
 use std::collections::BTreeSet;
 
 /// The controllers that every container is given where the cgroup above has them, for its limits and for the figures that managers read.
-const CONTROLLERS: [&str; 8] = ["cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"];
+const CONTROLLERS: [&str; 9] = ["cpu", "cpuset", "dmem", "hugetlb", "io", "memory", "misc", "pids", "rdma"];
 
 /// How often cgroups above are made anew that somebody else removes at the same time.
 const TRIES: u32 = 16;

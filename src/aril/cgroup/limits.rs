@@ -235,8 +235,29 @@ impl Cgroup {
     /// # Errors
     /// As of [`Cgroup::apply`].
     pub fn apply_limits(&self, limits: &Limits) -> Result<()> {
+        self.write_all(limits.writes.iter())
+    }
+
+    /// Sets the limits that hold from the first: what set-up uses is on the container's bill.
+    ///
+    /// # Errors
+    /// As of [`Cgroup::apply`].
+    pub fn limit_set_up(&self, limits: &Limits) -> Result<()> {
+        self.write_all(limits.writes.iter().filter(|write| write.controller != "pids"))
+    }
+
+    /// Sets the limits of the number of processes: during set-up there can be one more than the container's own, and where 0 are allowed, none
+    /// could be born.
+    ///
+    /// # Errors
+    /// As of [`Cgroup::apply`].
+    pub fn limit_processes(&self, limits: &Limits) -> Result<()> {
+        self.write_all(limits.writes.iter().filter(|write| write.controller == "pids"))
+    }
+
+    fn write_all<'a>(&self, writes: impl Iterator<Item = &'a Write>) -> Result<()> {
         let mut again = Vec::new();
-        for write in &limits.writes {
+        for write in writes {
             match self.write(write) {
                 // It may be bound to the present value of another, which is about to change.
                 Err(error) if matches!(error.errno(), Some(Errno::EINVAL | Errno::EBUSY)) => again.push(write),
@@ -291,10 +312,29 @@ impl Cgroup {
                 Err(error) if error.errno == Errno::ENOENT => {}
                 // The file is there for another policy than the device has: that of the next file.
                 Err(error) if error.errno == Errno::EOPNOTSUPP && write.files.last().is_some_and(|(last, _)| last != file) => {}
-                result => return result.doing_at(&write.at, what),
+                Err(error) => {
+                    let why = why_refused(file, error.errno);
+                    return Err(error).doing_at(&write.at, || format!("{}{why}", what()));
+                }
+                Ok(()) => return Ok(()),
             }
         }
         if write.if_there { Ok(()) } else { Err(lacking(member, write)).doing_at(&write.at, what) }
+    }
+}
+
+/// What is behind an errno that does not tell: a clause for the message, or nothing.
+fn why_refused(file: &str, errno: Errno) -> &'static str {
+    match (file, errno) {
+        ("cpu.rt_runtime_us", Errno::EINVAL) => " (the cgroup above it has not so much real-time runtime to give)",
+        ("cpuset.cpus" | "cpuset.mems", Errno::EINVAL | Errno::EACCES | Errno::ERANGE | Errno::ENODEV) => {
+            " (the cgroup above it, or the machine, has no such CPUs or memory nodes)"
+        }
+        ("cpuset.cpus" | "cpuset.mems", Errno::EBUSY | Errno::ENOSPC) => {
+            " (cgroups below it use others, or processes are left without any)"
+        }
+        ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Errno::EBUSY) => " (more is in use, and cannot be reclaimed)",
+        _ => "",
     }
 }
 

@@ -98,17 +98,24 @@ pub(super) fn swappiness(asked: &Asked, _: &LinuxResources) -> Text {
 }
 
 /// What v1 takes for `cpu.shares`; it would silently put in its own bound for a value beyond.
-pub(super) fn shares(asked: &Asked, _: &LinuxResources) -> Text {
+///
+/// An idle cgroup has no weight to set.
+pub(super) fn shares(asked: &Asked, resources: &LinuxResources) -> Text {
     match asked.value {
+        _ if idle(resources) => Text::Nothing,
         shares @ 2..=262_144 => Text::Is(shares.to_string()),
         other => Text::Wrong(format!("cpu shares {other} are not between the minimum allowed 2 and the maximum allowed 262144")),
     }
 }
 
+fn idle(resources: &LinuxResources) -> bool {
+    resources.cpu().as_ref().and_then(|cpu| cpu.idle()) == Some(1)
+}
+
 /// `cpu.weight`, 1 to 10000, so that 1024 shares are the default of 100: a quadratic through the logarithms of both minima, both defaults and
 /// both maxima. An idle cgroup has no weight to set.
 pub(super) fn weight(asked: &Asked, resources: &LinuxResources) -> Text {
-    if resources.cpu().as_ref().and_then(|cpu| cpu.idle()) == Some(1) {
+    if idle(resources) {
         return Text::Nothing;
     }
     Text::Is(weight_of(asked.value).to_string())

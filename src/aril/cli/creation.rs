@@ -1,7 +1,7 @@
 //! The flags that `create` and `run` share.
 
 use super::flags::{given, path};
-use crate::lifecycle::{Creation, Id};
+use crate::lifecycle::{Creation, Id, notify};
 use std::path::PathBuf;
 
 /// What to make a container of.
@@ -16,6 +16,9 @@ pub(super) struct Flags {
     /// Unix socket that gets the terminal's controlling side
     #[arg(long, value_name = "SOCKET", value_parser = path())]
     console_socket: Option<PathBuf>,
+    /// Unix socket that gets the container's process as a pidfd
+    #[arg(long, value_name = "SOCKET", value_parser = path())]
+    pidfd_socket: Option<PathBuf>,
     /// File to write the process id of the container's process to
     #[arg(long, value_name = "FILE", value_parser = path())]
     pid_file: Option<PathBuf>,
@@ -40,7 +43,9 @@ impl From<Flags> for Creation {
             bundle: given(Some(flags.bundle)).unwrap_or_else(|| ".".into()),
             config: given(flags.config),
             console_socket: given(flags.console_socket),
+            pidfd_socket: given(flags.pidfd_socket),
             pid_file: given(flags.pid_file),
+            notify: notify::of_caller().is_some(),
             no_pivot: flags.no_pivot,
             no_new_keyring: flags.no_new_keyring,
             preserve_fds: flags.preserve_fds,

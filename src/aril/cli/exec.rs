@@ -33,6 +33,9 @@ pub(super) struct Exec {
     /// Unix socket that gets the terminal's controlling side
     #[arg(long, value_name = "SOCKET", value_parser = path())]
     console_socket: Option<PathBuf>,
+    /// Unix socket that gets the process as a pidfd
+    #[arg(long, value_name = "SOCKET", value_parser = path())]
+    pidfd_socket: Option<PathBuf>,
     /// User id, and group id
     #[arg(short, long, value_name = "UID[:GID]", value_parser = user)]
     user: Option<(u32, Option<u32>)>,
@@ -109,6 +112,7 @@ impl From<Exec> for Execution {
             process,
             detach: it.detach,
             console_socket: given(it.console_socket),
+            pidfd_socket: given(it.pidfd_socket),
             pid_file: given(it.pid_file),
             preserve_fds: it.preserve_fds,
             ignore_paused: it.ignore_paused,

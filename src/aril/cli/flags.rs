@@ -2,7 +2,7 @@
 
 use super::root;
 use crate::cgroup::Manager;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lifecycle::Global;
 use crate::log::{Format, Level, Log};
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
@@ -15,8 +15,8 @@ pub(super) struct Flags {
     /// Directory for the state of containers [default: /run/aril; without root, $XDG_RUNTIME_DIR/aril]
     #[arg(long, value_name = "DIR", value_parser = path())]
     root: Option<PathBuf>,
-    /// File that warnings and errors are appended to; errors go to standard error as well
-    #[arg(long, value_name = "FILE", value_parser = path())]
+    /// File that warnings and errors are appended to, journald:ID or syslog:ID; errors go to standard error as well
+    #[arg(long, value_name = "LOG", value_parser = path())]
     log: Option<PathBuf>,
     /// How lines of the log are written
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
@@ -69,11 +69,12 @@ impl Flags {
     pub(super) fn log(&self) -> Result<Log> {
         let level = if self.debug { Level::Debug } else { self.log_level };
         let Some(path) = given(self.log.clone()) else { return Ok(Log::to_stderr(level)) };
-        let bytes = path.as_os_str().as_encoded_bytes();
-        if bytes.starts_with(b"journald:") || bytes.starts_with(b"syslog:") {
-            return Err(Error::Other(format!("cannot log to {path:?}: name a file, as PATH or file:PATH")));
+        match path.to_str().and_then(|text| text.split_once(':')) {
+            Some(("journald", id)) => Log::journal(id, level),
+            Some(("syslog", id)) => Log::syslog(id, level),
+            Some(("file", file)) => Log::open(Path::new(file), self.log_format, level),
+            _ => Log::open(&path, self.log_format, level),
         }
-        Log::open(path.to_str().and_then(|text| text.strip_prefix("file:")).map_or(&*path, Path::new), self.log_format, level)
     }
 
     /// What the verbs need to know of these flags.

@@ -1,5 +1,6 @@
 //! `aril kill`
 
+use super::name::named;
 use super::signal::Signal;
 use crate::error::Result;
 use crate::lifecycle::{self, Global, Id};
@@ -11,9 +12,12 @@ pub(super) struct Kill {
     /// Send it to every process of the container; one that has ended is no error then
     #[arg(short, long)]
     pub(super) all: bool,
+    /// ID is a regular expression: send it to every container whose name it finds
+    #[arg(short, long)]
+    pub(super) regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
-    pub(super) id: Id,
+    pub(super) id: String,
     /// Name with or without SIG, or number
     #[arg(value_name = "SIGNAL", default_value = "TERM")]
     pub(super) signal: Signal,
@@ -21,6 +25,7 @@ pub(super) struct Kill {
 
 impl Kill {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        lifecycle::kill::kill(global, &self.id, self.signal.number(), self.all).map(|()| 0)
+        let kill = |id: &Id| lifecycle::kill::kill(global, id, self.signal.number(), self.all);
+        named(global, &self.id, self.regex, kill).map(|()| 0)
     }
 }

@@ -14,6 +14,7 @@ mod features;
 mod flags;
 mod kill;
 mod list;
+mod name;
 mod pause;
 mod ps;
 mod resume;
@@ -159,6 +160,12 @@ fn named(command: &str, error: Error) -> Error {
         Error::Sys(_) => Error::Doing { what: format!("{command} failed"), at: None, source: Box::new(error) },
         other => other,
     }
+}
+
+/// The definition of all commands: for man pages and completions.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
 }
 
 /// Writes to standard output.

@@ -12,6 +12,7 @@ pub mod list;
 pub mod masks;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod plan;
 pub mod process;
 pub mod rootfs;
@@ -116,6 +117,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
         let root = rootfs::attach(p, &subject)?;
         mounts::mount_all(p, &subject, root)?;
         devices::make_all(p, &subject, root)?;
+        net_devices::ask(p, &subject)?;
         // Every namespace and the cgroup are joined, the mounts stand, and the host's tree can still be reached: what hooks expect.
         hooks::before_pivot(p, &subject)?;
         rootfs::enter(p, &subject, root);
@@ -127,6 +129,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
         rootfs::seal(p, &subject, root);
     } else {
         let root = rootfs::without_mounts(p, &subject)?;
+        net_devices::ask(p, &subject)?;
         hooks::before_pivot(p, &subject)?;
         rootfs::chroot(p, root);
         process::program::early_cwd(p, &subject)?;

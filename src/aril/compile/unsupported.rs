@@ -32,7 +32,6 @@ pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
 }
 
 fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
-    refuse(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), &at.of("netDevices"), NOT_YET)?;
     refuse(linux.intel_rdt().as_ref().is_some_and(asks_for), &at.of("intelRdt"), NOT_YET)?;
     let flags = linux.personality().as_ref().is_some_and(|personality| some(personality.flags()));
     // The specification reserves them: "currently no flag values are supported".
@@ -94,7 +93,6 @@ mod tests {
 
     #[test]
     fn fields_of_later_are_refused_by_name() {
-        refused("/linux/netDevices", json!({"eth0": {}}));
         refused("/linux/intelRdt", json!({"closID": "a"}));
         refused("/linux/intelRdt", json!({"enableMonitoring": true}));
         refused("/linux/personality/flags", json!(["ADDR_NO_RANDOMIZE"]));

@@ -1,15 +1,15 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
-use super::{Creation, Global, Id, Status, delete, home, state_file};
+use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::plan::Network;
 use crate::compile::{self, Plan, Request, process::limits_from_outside};
-use crate::config::{self, Invalid, Loaded, Pointer};
+use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::{Host, KERNEL_FLOOR, TooOld};
 use crate::sys::process::Child;
@@ -56,6 +56,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// How many descriptors from 3 on are the container's.
     pub preserve_fds: u32,
+    /// Whether the container gets a socket to say on that it is ready.
+    pub notifies: bool,
 }
 
 /// Loads, probes and compiles; makes nothing.
@@ -65,7 +67,7 @@ pub struct Prepared {
 pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepared> {
     let bundle = directory(&creation.bundle).doing(|| format!("cannot open the bundle {}", creation.bundle.display()))?;
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
-    let loaded = config::load(&path)?;
+    let mut loaded = config::load(&path)?;
     let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
     let labels = loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     if labels || loaded.spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some()) {
@@ -88,7 +90,10 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let own_cgroup = namespaces.is_some_and(|namespaces| namespaces.makes(compile::namespaces::CGROUP));
     let cgroup_owner = cgroup::owner::resolve(&loaded.spec, own_cgroup, &host);
     let hooks = compile::hooks::resolve(loaded.spec.hooks().as_ref())?;
-    let descriptors = Descriptors::of(creation.preserve_fds)?;
+    let mut descriptors = Descriptors::of(creation.preserve_fds)?;
+    let notify = creation.notify.then(|| notify::mount(&mut loaded.spec, &global.root.join(creation.id.as_str()))).flatten();
+    let notifies = notify.is_some();
+    descriptors.env.extend(notify);
     let request = Request {
         spec: &loaded.spec,
         id: creation.id.as_str(),
@@ -108,7 +113,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     };
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
-    Ok(Prepared { bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, host, loaded })
+    Ok(Prepared { bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, notifies, host, loaded })
 }
 
 /// What the symbolic links say that mounts are to copy. A source that is none, or is not there, is mounted, or is missed then.
@@ -200,9 +205,11 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     }
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
+    let by_annotation = annotations::get(&prepared.loaded.spec, annotations::PIDFD_RECEIVER).map(Path::new);
+    let pidfd_socket = pidfd::connect(creation.pidfd_socket.as_deref().or(by_annotation))?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
     let store = Store::claim(global, &creation.id)?;
-    let mut making = Making { creation, console, terminal: None, record, prepared: &mut prepared };
+    let mut making = Making { creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
             let Making { terminal, record, .. } = making;
@@ -276,6 +283,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
 struct Making<'a> {
     creation: &'a Creation,
     console: Option<OwnedFd>,
+    pidfd_socket: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
     record: Record,
     prepared: &'a mut Prepared,
@@ -285,6 +293,9 @@ impl Making<'_> {
     /// The order is forced: the record before anything it speaks of, the cgroup before the process that is born in it.
     fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
+        if self.prepared.notifies {
+            notify::prepare(store)?;
+        }
         let mut cgroup = Cgroup::create_with(&mut self.prepared.place, &self.prepared.limits)?;
         cgroup.mark(&store.mark()?);
         if self.prepared.place.unit.is_some() {
@@ -294,7 +305,7 @@ impl Making<'_> {
         if let Some(uid) = self.prepared.cgroup_owner {
             cgroup.give(uid)?;
         }
-        cgroup.apply_limits(&self.prepared.limits)?;
+        cgroup.limit_set_up(&self.prepared.limits)?;
         // On v1 the rules are written one by one, and the first denies all: nobody may be in there yet, who makes device nodes.
         if cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
@@ -313,6 +324,7 @@ impl Making<'_> {
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
         let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
+        let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
             let Executor { process, talk } = executor;
@@ -368,6 +380,7 @@ impl Making<'_> {
         if let Some(created) = &self.record.created {
             store.append(&Line::Created(created.clone()))?;
         }
+        pidfd::send(self.pidfd_socket.take(), &executor.process)?;
         if let Some(path) = &self.creation.pid_file {
             write_pid_file(path, pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
         }
@@ -386,6 +399,10 @@ impl Attend for Making<'_> {
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
             Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => spec.process().as_ref().map_or(Ok(()), |process| limits(executor.pid, process)).map(done),
+            Op::Ask { what: Ask::NetDevices } => {
+                let devices = spec.linux().as_ref().map(compile::net_devices::resolve).transpose()?.unwrap_or_default();
+                net_devices::hand_over(executor.pid, &devices).map(done)
+            }
             Op::Ask { what: Ask::Scheduler } => self.process(executor, scheduling::set_scheduler).map(done),
             Op::Ask { what: Ask::IoPriority } => self.process(executor, scheduling::set_io_priority).map(done),
             Op::Hook { .. } => {

@@ -4,7 +4,7 @@ use super::compact::{self, Compact};
 use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid_file};
 use super::status::{Verb, allow};
 use super::store::Store;
-use super::{Global, Id, Refused, Status, home, terminal};
+use super::{Global, Id, Refused, Status, home, pidfd, terminal};
 use crate::boot::listener::hand_over;
 use crate::boot::scheduling;
 use crate::boot::spawn::{Attend, Executor, serve, spawn};
@@ -37,6 +37,8 @@ pub struct Execution {
     pub detach: bool,
     /// A unix socket that gets the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// A unix socket that gets the process as a pidfd.
+    pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid.
     pub pid_file: Option<PathBuf>,
     /// So many descriptors from 3 on are the process's.
@@ -64,6 +66,7 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let (compact, filter) = compact::decode(&needed)?;
     let loaded = execution.process.load(&compact)?;
     let console = console(&loaded, execution)?;
+    let pidfd_socket = pidfd::connect(execution.pidfd_socket.as_deref())?;
     let process = loaded.spec.process().as_ref().ok_or_else(|| Error::Other("there is no process".to_owned()))?;
     let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
     let (first, cgroup) = ready(&store, &compact, execution)?;
@@ -78,7 +81,7 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let mut executor = prepared.spawn(&plan, cgroup)?;
     drop(prepared);
     store.unlock()?;
-    let mut serving = Serving { execution, compact: &compact, store: &store, process, console, terminal: None };
+    let mut serving = Serving { execution, compact: &compact, store: &store, process, console, pidfd_socket, terminal: None };
     let carrier = match serving.begin(&mut executor, &plan) {
         Ok(carrier) => carrier,
         Err(error) => {
@@ -90,9 +93,10 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
             return Err(error);
         }
     };
+    // Standard error is the process's by now.
+    global.log.flush_to_file();
     let Some(signals) = signals else { return Ok(0) };
     drop(executor.talk);
-    global.log.flush();
     let ended = terminal::attend(&executor.process, carrier, &signals);
     ended.map(sys::process::Exit::status).doing(|| "cannot wait for the process".to_owned())
 }
@@ -189,7 +193,7 @@ impl Prepared<'_> {
 
     /// Whether there is something to do when the process is there, before its program runs.
     fn waits(&self) -> bool {
-        self.execution.pid_file.is_some() || self.process.terminal().unwrap_or(false)
+        self.execution.pid_file.is_some() || self.execution.pidfd_socket.is_some() || self.process.terminal().unwrap_or(false)
     }
 
     /// `HOME`, if this process can find it; otherwise the executor asks for it.
@@ -236,6 +240,7 @@ struct Serving<'a> {
     store: &'a Store,
     process: &'a spec::Process,
     console: Option<OwnedFd>,
+    pidfd_socket: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
 }
 
@@ -245,6 +250,7 @@ impl Serving<'_> {
         let mut leaving = serve(executor, plan, self)? == About::Leaving;
         let mut carrier = None;
         if !leaving {
+            pidfd::send(self.pidfd_socket.take(), &executor.process)?;
             let pid = executor.process.pid;
             if let Some(path) = &self.execution.pid_file {
                 write_pid_file(path, pid).doing(|| format!("cannot write the pid file {}", path.display()))?;

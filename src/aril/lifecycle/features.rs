@@ -46,6 +46,6 @@ fn linux() -> Value {
         "memoryPolicy": { "modes": memory_policy::MODES, "flags": memory_policy::FLAGS },
         "intelRdt": { "enabled": false, "schemata": false, "monitoring": false },
         "mountExtensions": { "idmap": { "enabled": true } },
-        "netDevices": { "enabled": false },
+        "netDevices": { "enabled": true },
     })
 }

@@ -90,6 +90,14 @@ pub fn list(global: &Global) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The ids of all directories below the state root that may be containers, sorted.
+///
+/// # Errors
+/// As of [`list`].
+pub fn all(global: &Global) -> Result<Vec<Id>> {
+    ids(&global.root).doing(|| "cannot list the containers".to_owned())
+}
+
 fn one(global: &Global, id: &Id) -> Result<Entry> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
     let dir = sys::fs::open(&global.root.join(id.as_str()), flags, 0)?;

@@ -14,8 +14,11 @@ pub mod id;
 pub mod kill;
 pub mod list;
 pub mod lock;
+pub mod matching;
 pub mod network;
+pub mod notify;
 pub mod pause;
+pub mod pidfd;
 pub mod ps;
 pub mod record;
 pub mod refusals;
@@ -55,8 +58,12 @@ pub struct Creation {
     pub config: Option<PathBuf>,
     /// A unix socket that gets the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// A unix socket that gets the process as a pidfd.
+    pub pidfd_socket: Option<PathBuf>,
     /// A file that gets the pid.
     pub pid_file: Option<PathBuf>,
+    /// Whether a service manager waits for the container to be ready.
+    pub notify: bool,
     /// Move the root over `/` instead of `pivot_root(2)`: for a root on the initramfs.
     pub no_pivot: bool,
     /// Stay in the caller's session keyring.

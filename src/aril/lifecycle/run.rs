@@ -1,9 +1,11 @@
 //! `run`: create, start, and in the foreground wait and delete.
 
 use super::create::{Made, Mode, make};
+use super::notify::Relay;
 use super::start::Unstarted;
 use super::{Global, Refused, Running, delete, start, terminal};
 use crate::error::{Doing, Error, Result};
+use std::os::fd::OwnedFd;
 
 /// `run`; the status that the command ends with: in the foreground the process's own, or 128 + the signal that ended it.
 ///
@@ -19,10 +21,20 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
         Err(error) => return made.undo(global, id).and(Err(error)),
         Ok(carrier) => carrier,
     };
+    let relay = match Relay::listen(&made.store) {
+        Err(error) => return made.undo(global, id).and(Err(error)),
+        Ok(relay) => relay,
+    };
     let Made { store, record, executor, steps, .. } = made;
     start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
-    let Some(signals) = signals else { return Ok(0) };
+    let Some(signals) = signals else {
+        let _ = store.unlock();
+        return relay.map_or(Ok(()), |relay| relay.wait(&executor.process.pidfd, Some(executor.process.pid))).map(|()| 0);
+    };
     drop(executor.talk);
+    if let Some(relay) = relay {
+        tell_later(relay, &executor.process.pidfd);
+    }
     // Others may do something to the container while it runs.
     let _ = store.unlock();
     let ended = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
@@ -35,5 +47,13 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
         // Without the lock it is removed all the same.
         (_, Ok(exit)) => delete::bury(global, &store, id, &record).map(|()| exit.status()),
         (_, Err(error)) => delete::destroy(global, &store, id, Some(&record)).and(Err(error)),
+    }
+}
+
+/// Passes on that the container is ready while this process, which the service manager knows, waits for its end. A manager that cannot be reached any more
+/// has nobody to tell it to.
+fn tell_later(relay: Relay, process: &OwnedFd) {
+    if let Ok(process) = process.try_clone() {
+        let _ = std::thread::Builder::new().spawn(move || drop(relay.wait(&process, None)));
     }
 }

@@ -1,5 +1,6 @@
 //! `start`: opens the gate, and learns what became of it.
 
+use super::notify::Relay;
 use super::status::{Verb, allow};
 use super::store::{Created, GATE, Line, Record, Store};
 use super::{Global, Id, Status, delete};
@@ -35,7 +36,16 @@ pub fn start(global: &Global, id: &Id) -> Result<()> {
         return Err(Error::Other(format!("container {id} was never created")));
     };
     let talk = knock(&store, created).doing(|| format!("cannot start container {id}"))?;
-    begin(global, &store, id, record, &talk, &created.steps, Unstarted::Stays)
+    let relay = Relay::listen(&store)?;
+    begin(global, &store, id, record, &talk, &created.steps, Unstarted::Stays)?;
+    match (relay, record.process()?) {
+        (Some(relay), Some((process, created))) => {
+            // Whoever wants to stop it need not wait until it is ready.
+            store.unlock()?;
+            relay.wait(&process, Some(created.process.pid))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Connects to the gate. Whoever listens there must be the container's process.

@@ -14,7 +14,7 @@
 use super::list::Entry;
 pub use super::record::{Created, Identity, Intent, Line, Record};
 use super::status::{Refused, Verb, allow};
-use super::{Global, Id, Status, compact, foreign};
+use super::{Global, Id, Status, compact, foreign, notify};
 use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
@@ -267,7 +267,13 @@ impl Store {
     pub fn remove(&self) -> Result<()> {
         let attempt = || -> sys::Result<()> {
             for name in sys::fs::names(&self.dir)?.iter().filter(|name| *name != RECORD) {
-                absent_is_fine(sys::fs::unlinkat(&self.dir, name))?;
+                if name == notify::DIRECTORY {
+                    let inner = sys::fs::openat(&self.dir, name, DIRECTORY, 0)?;
+                    sys::fs::names(&inner)?.iter().try_for_each(|name| absent_is_fine(sys::fs::unlinkat(&inner, name)))?;
+                    absent_is_fine(sys::fs::rmdirat(&self.dir, name))?;
+                } else {
+                    absent_is_fine(sys::fs::unlinkat(&self.dir, name))?;
+                }
             }
             absent_is_fine(sys::fs::unlinkat(&self.dir, RECORD))?;
             absent_is_fine(sys::fs::rmdirat(&self.root, self.id.as_str()))

@@ -76,6 +76,15 @@ pub fn mkdirat(dir: impl AsFd, name: &str, mode: u32) -> Result<()> {
     nix::sys::stat::mkdirat(dir, name, Mode::from_bits_truncate(mode)).map_err(|e| Error::new("mkdirat", name, e))
 }
 
+/// `fchmodat(2)` of a name in a directory of this process's own: whatever the umask was.
+///
+/// # Errors
+/// The errno of the call.
+pub fn chmodat(dir: impl AsFd, name: &str, mode: u32) -> Result<()> {
+    let (mode, flag) = (Mode::from_bits_truncate(mode), nix::sys::stat::FchmodatFlags::FollowSymlink);
+    nix::sys::stat::fchmodat(dir, name, mode, flag).map_err(|e| Error::new("fchmodat", name, e))
+}
+
 /// `unlinkat(2)` of a file.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ pub mod fs;
 pub mod idle;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod program;
 pub mod sched;

@@ -4,8 +4,10 @@ use super::{Errno, Error, Result};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg, sockopt,
 };
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A pair of connected stream sockets.
@@ -31,6 +33,55 @@ pub fn bind_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
     let address = UnixAddr::new(Path::new(&path)).map_err(|e| Error::new("bind", name, e))?;
     nix::sys::socket::bind(socket.as_raw_fd(), &address).map_err(|e| Error::new("bind", name, e))?;
     Ok(socket)
+}
+
+/// A datagram socket that is bound to a name in a directory, in the place of one that was there.
+///
+/// # Errors
+/// The errno of `socket(2)` or `bind(2)`.
+pub fn bind_datagram_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
+    let _ = super::fs::unlinkat(&dir, name);
+    let socket = datagram()?;
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_fd().as_raw_fd());
+    let address = UnixAddr::new(Path::new(&path)).map_err(|e| Error::new("bind", name, e))?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &address).map_err(|e| Error::new("bind", name, e))?;
+    Ok(socket)
+}
+
+fn datagram() -> Result<OwnedFd> {
+    nix::sys::socket::socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(|e| Error::bare("socket", e))
+}
+
+/// A datagram that has come, up to 4096 bytes of it, if there is one. Descriptors that came with it are dropped.
+///
+/// # Errors
+/// The errno of `recv(2)`.
+pub fn receive_datagram(socket: impl AsFd) -> Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; 4096];
+    match nix::sys::socket::recv(socket.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+        Ok(len) => {
+            bytes.truncate(len);
+            Ok(Some(bytes))
+        }
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(e) => Err(Error::bare("recv", e)),
+    }
+}
+
+/// Sends one datagram, with descriptors, to a socket by its path, or by its name where that begins with `@` (unix(7), "abstract").
+///
+/// # Errors
+/// The errno of `socket(2)` or `sendmsg(2)`.
+pub fn send_datagram_to(address: &OsStr, bytes: &[u8], files: &[RawFd]) -> Result<()> {
+    let failed = |e| Error::new("sendmsg to", address, e);
+    let to = match address.as_bytes() {
+        [b'@', name @ ..] => UnixAddr::new_abstract(name),
+        _ => UnixAddr::new(Path::new(address)),
+    };
+    let (to, socket) = (to.map_err(failed)?, datagram()?);
+    let rights = [ControlMessage::ScmRights(files)];
+    let control = if files.is_empty() { &rights[..0] } else { &rights[..] };
+    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, Some(&to)).map(drop).map_err(failed)
 }
 
 /// Connects to a socket that is bound to a name in a directory.

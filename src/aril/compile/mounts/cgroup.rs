@@ -13,9 +13,11 @@ use std::ffi::CString;
 
 pub(super) fn mount(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) -> Result<(), Invalid> {
     let mounts = subject.request.place.mounts();
-    // Without a cgroup namespace it shows the host's tree: of that the container's own cgroup, and not to write.
+    // Without a cgroup namespace it shows the container's own cgroup of the host's tree. Where a user namespace makes its root somebody
+    // else's, that is not to be written (CVE-2023-25809); to root itself it is what the options say, as for a manager in a container.
     let own = subject.namespaces.own(CGROUP);
-    let attr = mount.options.attr_set | mount.options.rec_set | if own { 0 } else { attr::RDONLY };
+    let shielded = !own && (subject.namespaces.own(USER) || !subject.request.host.rootful());
+    let attr = mount.options.attr_set | mount.options.rec_set | if shielded { attr::RDONLY } else { 0 };
     let host = subject.request.host.cgroups;
     if host == Cgroups::Absent {
         return Err(Invalid::new(&mount.at, "no cgroup file system is mounted on this machine"));

@@ -93,10 +93,26 @@ fn the_callers_terminal_is_restored_when_the_program_is_missing(t: &Case) {
 /// The process writes more than a terminal keeps before it reads, and is sent more than one keeps.
 fn what_is_not_read_does_not_block_what_is_written(t: &Case) {
     let c = sleeper(t);
-    let script = "stty raw -echo; head -c 300000 /dev/zero | tr '\\0' x; head -c 200000 > /dev/null; echo END";
-    let out = sh(&c, &["--tty"], script).stdin(vec![b'y'; 200_000]).run();
-    assert_eq!(out.ok().matches('x').count(), 300_000);
-    assert_has(out.ok(), "END");
+    let script = "stty raw -echo; echo READY; head -c 300000 /dev/zero | tr '\\0' x; head -c 200000 > /dev/null; echo END";
+    let mut child = sh(&c, &["--tty"], script).spawn(Stdio::piped(), Stdio::piped(), Stdio::null());
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = Vec::new();
+    let mut more = |seen: &mut Vec<u8>| {
+        let mut bytes = [0; 4096];
+        let got = std::io::Read::read(&mut output, &mut bytes).unwrap();
+        seen.extend(&bytes[..got]);
+        got
+    };
+    // Before that, what is sent goes to a terminal that edits lines.
+    while !seen.windows(5).any(|window| window == b"READY") {
+        more(&mut seen);
+    }
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut input, &vec![b'y'; 200_000]).map(|()| input));
+    while more(&mut seen) > 0 {}
+    assert!(writer.join().unwrap().is_ok());
+    assert!(runtime::wait(&mut child, patience()).expect("exec ends").success());
+    assert_eq!(seen.iter().filter(|byte| **byte == b'x').count(), 300_000);
+    assert!(seen.ends_with(b"END\n") || seen.ends_with(b"END\r\n"));
 }
 
 fn a_terminal_without_one_of_the_callers(t: &Case) {
@@ -179,7 +195,8 @@ fn a_paused_container_that_ends_is_not_waited_for(t: &Case) {
 /// The cgroups of a container's first process, from each hierarchy's mount point.
 fn directories(t: &Case, c: &Container<'_>) -> Vec<(String, std::path::PathBuf)> {
     let text = read(format!("/proc/{}/cgroup", c.pid()));
-    let lines = text.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
+    // On a machine with v1 it is in other hierarchies too, that nobody uses.
+    let lines = text.lines().filter(|line| line.contains(&t.cgroup())).map(|line| line.splitn(3, ':').collect::<Vec<_>>());
     lines
         .filter_map(|parts| {
             let of = parts[1].split(',').next().unwrap_or_default().to_owned();
@@ -316,5 +333,5 @@ fn nothing_is_left_of_many(t: &Case) {
         exec(&c, &[], &["nothing-of-that-name"]).refused();
     }
     assert_eq!(facts(), before);
-    assert_eq!(sh(&c, &[], "ps").run().ok().lines().count(), 4, "the header, the sleeper, sh and ps");
+    assert_eq!(sh(&c, &[], "ps").run().ok().lines().count(), 3, "the header, the sleeper and ps");
 }

@@ -229,7 +229,7 @@ fn a_cgroup_below_the_containers(t: &Case) {
         make(&directory.join("below"));
     }
     let own = detached(t, &c, &["--cgroup", "/below"]);
-    for line in own.lines().filter(|line| line.contains(&c.id)) {
+    for line in own.lines().filter(|line| line.contains(&t.cgroup())) {
         assert!(line.ends_with("/below"), "{own}");
     }
     assert_eq!(own.matches("/below\n").count(), all.len(), "{own}");

@@ -15,6 +15,8 @@ pub const TESTS: &[Test] = suite![
     a_profile_with_an_unknown_call_can_be_refused: [Need::Runtime("aril")],
     another_handler_is_refused: [Need::Runtime("aril")],
     checkpoints_are_said_to_be_missing: [Need::Runtime("aril")],
+    spec_by_another_name: [Need::Runtime("aril")],
+    the_state_root_is_made_sticky: [Need::Runtime("aril")],
     pidfd_socket_of_create: [Need::Runtime("aril")],
     pidfd_socket_of_run: [Need::Runtime("aril")],
     pidfd_socket_of_exec: [Need::Runtime("aril")],
@@ -375,4 +377,19 @@ fn log_to_a_file_by_its_scheme(t: &Case) {
     let log = t.path("log");
     t.rt(&["state", "nobody"]).globals(["--log", &format!("file:{}", log.display())]).run().refused();
     assert_has(&read(&log), "container does not exist");
+}
+
+fn spec_by_another_name(t: &Case) {
+    t.rt(&["spec", "--config", "other.json"]).cwd(t.mkdir("bundle")).run().ok();
+    assert_has(&read(t.path("bundle/other.json")), "ociVersion");
+    assert!(!present(t.path("bundle/config.json")));
+}
+
+fn the_state_root_is_made_sticky(t: &Case) {
+    // Else systemd-tmpfiles may remove what is in a user's runtime directory and was not looked at for some hours.
+    let root = t.path("user/aril");
+    let b = t.bundle_sh("true");
+    t.run_call(&[], &b).without_root().globals(["--root", root.to_str().unwrap()]).run().ok();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&root).unwrap().permissions());
+    assert_eq!(format!("{:o}", mode & 0o7777), "1700");
 }

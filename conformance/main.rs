@@ -24,6 +24,7 @@ mod hostname;
 mod idmap;
 mod inside;
 mod lifecycle;
+mod limits;
 mod masks;
 mod mount_links;
 mod mounts;
@@ -80,6 +81,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("idmap", idmap::TESTS),
     ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
+    ("limits", limits::TESTS),
     ("masks", masks::TESTS),
     ("mount_links", mount_links::TESTS),
     ("mounts", mounts::TESTS),

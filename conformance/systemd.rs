@@ -14,6 +14,9 @@ pub const TESTS: &[Test] = suite![
     the_other_verbs_know_the_driver: [Need::Systemd, Need::V2],
     limits_are_properties_and_survive_a_reload: [Need::Systemd, Need::V2],
     device_rules_survive_a_reload: [Need::Systemd, Need::V2],
+    an_update_survives_a_reload: [Need::Systemd, Need::V2, Need::Runtime("aril")],
+    an_update_that_fails_changes_nothing: [Need::Systemd, Need::V2, Need::Runtime("aril")],
+    few_processes_are_enough: [Need::Systemd, Need::V2, Need::Runtime("aril")],
     annotations_are_properties: [Need::Systemd],
     annotations_that_cannot_be_are_refused: [Need::Systemd],
     a_unit_that_exists_is_left_alone: [Need::Systemd, Need::V2],
@@ -198,6 +201,49 @@ fn device_rules_survive_a_reload(t: &Case) {
     let out = read(t.path("out"));
     assert_has(&out, "ermitted");
     assert!(out.ends_with("y\n"), "{out}");
+}
+
+fn an_update_survives_a_reload(t: &Case) {
+    let (b, unit) = bundle(t);
+    b.edit(|c| c["linux"]["resources"]["memory"] = json!({"limit": 64 << 20}));
+    let c = create(t, &b);
+    // Managers leave out the driver here.
+    let resources = json!({"memory": {"limit": 80 << 20, "swap": 80 << 20}, "pids": {"limit": 77}, "cpu": {"shares": 512, "quota": 20_000, "period": 50_000},
+        "devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]});
+    c.call("update", &["--resources", "-"], &[]).stdin(resources.to_string()).run().ok();
+    let dir = directory(c.pid());
+    let files =
+        || ["memory.max", "memory.swap.max", "pids.max", "cpu.weight", "cpu.max"].map(|file| read(dir.join(file)).trim().to_owned());
+    let expected = ["83886080", "0", "77", "59", "20000 50000"].map(str::to_owned);
+    assert_eq!(files(), expected);
+    systemctl(&["daemon-reload"]);
+    assert_eq!(files(), expected);
+    assert_eq!((property(&unit, "MemoryMax"), property(&unit, "TasksMax")), ("83886080".to_owned(), "77".to_owned()));
+}
+
+fn an_update_that_fails_changes_nothing(t: &Case) {
+    let (b, unit) = bundle(t);
+    b.edit(|c| c["linux"]["resources"]["memory"] = json!({"limit": 64 << 20}));
+    let c = create(t, &b);
+    let resources = json!({"memory": {"limit": 80 << 20}, "unified": {"memory.nosuch": "1"}});
+    c.call("update", &["--resources", "-"], &[]).stdin(resources.to_string()).run().refused();
+    assert_eq!(read(directory(c.pid()).join("memory.max")).trim(), "67108864");
+    assert_eq!(property(&unit, "MemoryMax"), "67108864");
+}
+
+fn few_processes_are_enough(t: &Case) {
+    for (limit, property_of) in [(0, None), (1, Some("1")), (3, Some("3"))] {
+        let (b, unit) = bundle(t);
+        b.edit(|c| {
+            c["ociVersion"] = json!("1.3.0");
+            c["linux"]["resources"]["pids"] = json!({"limit": limit});
+        });
+        let c = create(t, &b);
+        c.start();
+        assert_eq!(read(directory(c.pid()).join("pids.max")).trim(), limit.to_string());
+        assert!(property_of.is_none_or(|expected| property(&unit, "TasksMax") == expected), "{limit}");
+        assert_eq!(c.status(), "running");
+    }
 }
 
 fn annotations_are_properties(t: &Case) {

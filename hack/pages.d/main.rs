@@ -60,8 +60,9 @@ fn manual() -> io::Result<Vec<(String, Vec<u8>)>> {
 fn page(name: &str, command: Command) -> io::Result<(String, Vec<u8>)> {
     let mut text = Vec::new();
     let source = format!("aril {}", env!("CARGO_PKG_VERSION"));
-    clap_mangen::Man::new(command.version(env!("CARGO_PKG_VERSION"))).section("8").source(source).manual("aril").render(&mut text)?;
-    Ok((format!("{name}.8"), text))
+    clap_mangen::Man::new(command).section("8").source(source).manual("aril").render(&mut text)?;
+    let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\n", ".SH EXAMPLES\n");
+    Ok((format!("{name}.8"), text.into_bytes()))
 }
 
 #[cfg(test)]
@@ -83,7 +84,7 @@ mod tests {
             for flag in command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(|arg| arg.get_long()) {
                 assert!(text.contains(&format!("\\-\\-{}", flag.replace('-', "\\-"))), "aril {} --{flag}: {text}", command.get_name());
             }
-            assert!(text.contains("Example"), "{text}");
+            assert!(text.contains(".SH EXAMPLES"), "{text}");
         }
         let main = of("aril.8");
         for name in names() {

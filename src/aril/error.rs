@@ -19,6 +19,21 @@ pub enum Error {
     /// A step of the executor failed.
     #[error(transparent)]
     Fault(#[from] crate::boot::Fault),
+    /// The container's first process ended without a word.
+    #[error(transparent)]
+    Ended(#[from] crate::boot::Ended),
+    /// A limit that the container was given is why.
+    #[error("{what}{}", at.as_ref().map(|at| format!(" ({at})")).unwrap_or_default())]
+    Limit {
+        /// Which: a clause.
+        what: String,
+        /// The part of the configuration that sets it.
+        at: Option<Pointer>,
+        /// What can be done about it.
+        hint: &'static str,
+        /// What failed.
+        source: Box<Error>,
+    },
     /// `exec` failed: the container goes on, and so does its status.
     #[error("exec failed")]
     Exec(#[source] Box<Error>),
@@ -60,7 +75,7 @@ impl Error {
             Error::Invalid(invalid) => Some(&invalid.at),
             Error::Fault(fault) => Some(&fault.at),
             Error::Exec(source) => source.at(),
-            Error::Doing { at, source, .. } => at.as_ref().or_else(|| source.at()),
+            Error::Doing { at, source, .. } | Error::Limit { at, source, .. } => at.as_ref().or_else(|| source.at()),
             _ => None,
         }
     }
@@ -71,7 +86,7 @@ impl Error {
         match self {
             Error::Sys(error) => Some(&error.call),
             Error::Fault(fault) => Some(&fault.call),
-            Error::Doing { source, .. } | Error::Exec(source) => source.call(),
+            Error::Doing { source, .. } | Error::Limit { source, .. } | Error::Exec(source) => source.call(),
             _ => None,
         }
     }
@@ -82,13 +97,33 @@ impl Error {
         if matches!(self, Error::Exec(_)) { 255 } else { 1 }
     }
 
+    /// The process whose end is at the bottom of the chain.
+    #[must_use]
+    pub fn ended(&self) -> Option<crate::boot::Ended> {
+        match self {
+            Error::Ended(ended) => Some(*ended),
+            Error::Doing { source, .. } | Error::Limit { source, .. } | Error::Exec(source) => source.ended(),
+            _ => None,
+        }
+    }
+
+    /// The advice of a limit in the chain.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Limit { hint, .. } => Some(hint),
+            Error::Doing { source, .. } | Error::Exec(source) => source.hint(),
+            _ => None,
+        }
+    }
+
     /// The errno at the bottom of the chain.
     #[must_use]
     pub fn errno(&self) -> Option<sys::Errno> {
         match self {
             Error::Sys(error) => Some(error.errno),
             Error::Fault(fault) => Some(fault.errno),
-            Error::Doing { source, .. } | Error::Exec(source) => source.errno(),
+            Error::Doing { source, .. } | Error::Limit { source, .. } | Error::Exec(source) => source.errno(),
             _ => None,
         }
     }

@@ -246,7 +246,7 @@ fn write(to: &mut dyn Write, line: &str) {
 fn step(error: &Error) -> Option<u32> {
     match error {
         Error::Fault(fault) => Some(fault.step),
-        Error::Doing { source, .. } => step(source),
+        Error::Doing { source, .. } | Error::Limit { source, .. } | Error::Exec(source) => step(source),
         _ => None,
     }
 }
@@ -263,6 +263,9 @@ const HINTS: &[(Errno, &str, &str)] = &[
 
 /// What a user can do about it, where that is known.
 fn hint(error: &Error) -> Option<&'static str> {
+    if let Some(hint) = error.hint() {
+        return Some(hint);
+    }
     if let Some(refused) = refused(error) {
         return match refused {
             Refused::Missing { .. } => Some("`aril list` shows the containers below the state root, which --root chooses"),

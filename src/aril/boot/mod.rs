@@ -1,5 +1,6 @@
 //! Starting the executor, and talking with it until the container is what the configuration says.
 
+pub mod ended;
 pub mod hooks;
 pub mod idmaps;
 pub mod image;
@@ -10,4 +11,5 @@ pub mod scheduling;
 pub mod spawn;
 pub mod talk;
 
+pub use ended::Ended;
 pub use talk::Fault;

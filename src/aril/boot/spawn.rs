@@ -1,7 +1,7 @@
 //! The start of the executor, up to the container's being created.
 
 use super::talk::{Heard, Label, answer, hear};
-use super::{image, open};
+use super::{Ended, image, open};
 use crate::cgroup::{Cgroup, Place};
 use crate::compile::Plan;
 use crate::config::Pointer;
@@ -89,9 +89,10 @@ fn unready(plan: &Plan, executor: &Executor) -> Error {
     match sys::process::wait(&executor.process.pidfd) {
         Ok(sys::process::Exit::Code(code @ 1..=133)) => {
             let failed = Err::<(), _>(sys::Error::bare("execveat", Errno::from_raw(code.into())));
-            failed.doing(|| "cannot run the container's first process".to_owned()).err().unwrap_or_else(|| ended(None, ""))
+            let what = || "cannot run the container's first process".to_owned();
+            failed.doing(what).err().unwrap_or_else(|| Ended { pid: executor.process.pid, how: None, when: "" }.into())
         }
-        how => ended(how.ok(), "before it had its plan"),
+        how => Ended { pid: executor.process.pid, how: how.ok(), when: "before it had its plan" }.into(),
     }
 }
 
@@ -142,8 +143,8 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
 }
 
 /// The executor has ended without a word: somebody killed it.
-pub(crate) fn dead(executor: &Executor, when: &str) -> Error {
-    ended(sys::process::wait(&executor.process.pidfd).ok(), when)
+pub(crate) fn dead(executor: &Executor, when: &'static str) -> Error {
+    Ended { pid: executor.process.pid, how: sys::process::wait(&executor.process.pidfd).ok(), when }.into()
 }
 
 /// Answers one that may have ended in the meantime: what it said before is heard next.
@@ -152,13 +153,4 @@ fn answer_if_there(talk: &OwnedFd, bytes: &[u8]) -> Result<()> {
         Err(Error::Sys(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. })) => Ok(()),
         other => other.doing(|| "cannot answer the container's first process".to_owned()),
     }
-}
-
-fn ended(how: Option<sys::process::Exit>, when: &str) -> Error {
-    let how = match how {
-        Some(sys::process::Exit::Signal(signal)) => format!("was killed by signal {signal}"),
-        Some(sys::process::Exit::Code(code)) => format!("ended with status {code}"),
-        None => "ended".to_owned(),
-    };
-    Error::Other(format!("the container's first process {how} {when}"))
 }

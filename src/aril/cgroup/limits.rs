@@ -35,6 +35,14 @@ pub(super) struct Write {
     usage: Option<(&'static str, u64)>,
 }
 
+impl Write {
+    /// Whether it limits the number of processes to less than set-up may need: the executor, the one that it forks, and what holds a scope of
+    /// systemd's open.
+    fn is_few_processes(&self) -> bool {
+        self.controller == "pids" && self.files.iter().any(|(_, text)| text.parse::<u32>().is_ok_and(|count| count < 4))
+    }
+}
+
 impl Limits {
     /// What a configuration asks for, with the device rules that every container has.
     ///
@@ -90,8 +98,10 @@ impl Limits {
 
 impl Limits {
     /// The limits as properties of a unit of systemd: those that it has words for.
+    ///
+    /// A limit of so few processes that the unit's own would be too many is left out: [`Cgroup::limit_processes`] sets it.
     pub(super) fn properties(&self) -> Vec<Property> {
-        let files = self.writes.iter().flat_map(|write| &write.files);
+        let files = self.writes.iter().filter(|write| !write.is_few_processes()).flat_map(|write| &write.files);
         systemd::properties(files.map(|(file, text)| (file.as_str(), text.as_str())))
     }
 
@@ -252,7 +262,12 @@ impl Cgroup {
     /// # Errors
     /// As of [`Cgroup::apply`].
     pub fn limit_processes(&self, limits: &Limits) -> Result<()> {
-        self.write_all(limits.writes.iter().filter(|write| write.controller == "pids"))
+        self.write_all(limits.writes.iter().filter(|write| write.controller == "pids"))?;
+        let files = limits.writes.iter().filter(|write| write.is_few_processes()).flat_map(|write| &write.files);
+        match (&self.unit, systemd::properties(files.map(|(file, text)| (file.as_str(), text.as_str())))) {
+            (Some(unit), few) if !few.is_empty() => unit.set(&few),
+            _ => Ok(()),
+        }
     }
 
     fn write_all<'a>(&self, writes: impl Iterator<Item = &'a Write>) -> Result<()> {

@@ -328,8 +328,8 @@ fn limits_grow_and_shrink_together_or_say_what_is_missing() {
         assert_eq!(read("cpu", "cpu.idle"), "1");
     } else if cgroup.v2().is_some_and(|v2| create::why_lacking(v2, "memory").contains("no memory controller")) {
         let error = set(memory(64 << 20, 128 << 20)).expect_err("there is no such controller").chain();
-        assert!(error.contains("/linux/resources/cpu/shares"), "{error}");
-        assert!(error.contains("the host has no cpu controller in cgroup v2") && !error.contains("No such file"), "{error}");
+        assert!(error.contains("(/cpu/shares)"), "{error}");
+        assert!(error.contains("the host has no cpu controller in cgroup v2") && !error.contains("no such file"), "{error}");
     }
     cgroup.remove().expect("removal");
 }
@@ -369,5 +369,5 @@ fn who_may_not_make_cgroups_does_without() {
     let spec = config(json!({"cgroupsPath": "/aril-cgtest-nobody"}));
     let mut place = Place::resolve(&spec, "aril-cgtest-nobody", &host, Manager::Cgroupfs).expect("a place");
     let error = Cgroup::create(&mut place).expect_err("a path that was asked for").chain();
-    assert!(error.contains("Permission denied"), "{error}");
+    assert!(error.contains("permission denied"), "{error}");
 }

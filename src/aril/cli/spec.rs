@@ -19,6 +19,9 @@ pub(super) struct Spec {
     /// Directory to write it to
     #[arg(short, long, value_name = "DIR", value_parser = path(), default_value = ".", hide_default_value = true)]
     pub(super) bundle: PathBuf,
+    /// Name of the file, instead of config.json
+    #[arg(short = 'f', long, value_name = "FILE", value_parser = path(), default_value = "config.json", hide_default_value = true)]
+    pub(super) config: PathBuf,
     /// For a container that you run without root
     #[arg(long)]
     pub(super) rootless: bool,
@@ -26,7 +29,7 @@ pub(super) struct Spec {
 
 impl Spec {
     pub(super) fn run(self, _: &Global) -> Result<u8> {
-        let path = self.bundle.join("config.json");
+        let path = self.bundle.join(&self.config);
         let text =
             serde_json::to_string_pretty(&example(&Host::probe()?, self.rootless)?).map_err(|error| Error::Other(error.to_string()))?;
         write_new(&path, &(text + "\n")).doing(|| format!("cannot write {}", path.display())).map(|()| 0)

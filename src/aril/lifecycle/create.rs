@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
-use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file};
+use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps, net_devices, scheduling};
@@ -310,6 +310,12 @@ impl Making<'_> {
         if cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }
+        let made = self.within(store, mode, &mut cgroup);
+        made.map_err(|error| why::explained(error, Some(&cgroup)))
+    }
+
+    /// The process, in its cgroup.
+    fn within(&mut self, store: &Store, mode: Mode, cgroup: &mut Cgroup) -> Result<Executor> {
         let gate = match mode {
             Mode::Create => Some(sys::socket::bind_at(store.dir(), GATE)?),
             Mode::Detached | Mode::Foreground => None,
@@ -318,12 +324,12 @@ impl Making<'_> {
         let oom = process.as_ref().and_then(config::spec::Process::oom_score_adj);
         let host = &self.prepared.host;
         let mut executor =
-            spawn(&self.prepared.plan, &self.prepared.place, Some(&cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
+            spawn(&self.prepared.plan, &self.prepared.place, Some(cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, &cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
+        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
         let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.

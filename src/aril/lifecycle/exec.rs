@@ -4,7 +4,7 @@ use super::compact::{self, Compact};
 use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid_file};
 use super::status::{Verb, allow};
 use super::store::Store;
-use super::{Global, Id, Refused, Status, home, pidfd, terminal};
+use super::{Global, Id, Refused, Status, home, pidfd, terminal, why};
 use crate::boot::listener::hand_over;
 use crate::boot::scheduling;
 use crate::boot::spawn::{Attend, Executor, serve, spawn};
@@ -78,7 +78,8 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     }
     // From here on they are the process's. Until here one ends this command.
     let signals = if execution.detach { None } else { Some(terminal::Signals::block()?) };
-    let mut executor = prepared.spawn(&plan, cgroup)?;
+    let mut executor =
+        prepared.spawn(&plan, cgroup).map_err(|error| why::explained(error, Cgroup::open(&compact.place).ok().flatten().as_ref()))?;
     drop(prepared);
     store.unlock()?;
     let mut serving = Serving { execution, compact: &compact, store: &store, process, console, pidfd_socket, terminal: None };
@@ -90,7 +91,7 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
             drop(talk);
             let _ = sys::process::pidfd_send_signal(&process.pidfd, libc::SIGKILL);
             let _ = sys::process::wait(&process.pidfd);
-            return Err(error);
+            return Err(why::explained(error, Cgroup::open(&compact.place).ok().flatten().as_ref()));
         }
     };
     // Standard error is the process's by now.

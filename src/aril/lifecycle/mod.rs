@@ -30,6 +30,7 @@ pub mod status;
 pub mod store;
 pub mod terminal;
 pub mod update;
+pub mod why;
 
 pub use id::Id;
 pub use status::{Refused, Status};

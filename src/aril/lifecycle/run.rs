@@ -3,7 +3,8 @@
 use super::create::{Made, Mode, make};
 use super::notify::Relay;
 use super::start::Unstarted;
-use super::{Global, Refused, Running, delete, start, terminal};
+use super::{Global, Refused, Running, delete, start, terminal, why};
+use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use std::os::fd::OwnedFd;
 
@@ -38,6 +39,11 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
     // Others may do something to the container while it runs.
     let _ = store.unlock();
     let ended = terminal::attend(&executor.process, carrier, &signals).doing(|| format!("cannot wait for container {id}"));
+    if let Ok(exit) = ended
+        && let Some(cause) = why::of_exit(exit, executor.process.pid, Cgroup::open(&record.intent.place).ok().flatten().as_ref())
+    {
+        global.log.warn(&format!("container {id} {exit}: {}", cause.sentence()));
+    }
     if let (true, Ok(exit)) = (running.keep, &ended) {
         return Ok(exit.status());
     }

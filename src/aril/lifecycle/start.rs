@@ -3,11 +3,12 @@
 use super::notify::Relay;
 use super::status::{Verb, allow};
 use super::store::{Created, GATE, Line, Record, Store};
-use super::{Global, Id, Status, delete};
+use super::{Global, Id, Status, delete, why};
+use crate::boot::Ended;
 use crate::boot::hooks;
 use crate::boot::listener::hand_over;
 use crate::boot::talk::{Heard, Label, answer, hear};
-use crate::cgroup::Frozen;
+use crate::cgroup::{Cgroup, Frozen};
 use crate::config::{Invalid, Pointer};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
@@ -88,6 +89,7 @@ pub fn begin(
         hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
     });
     if let Err(error) = begun {
+        let error = why::explained(error, Cgroup::open(&record.intent.place).ok().flatten().as_ref());
         let by_hook = error.at().is_some_and(|at| at.as_str().starts_with("/hooks"));
         // What fails on this side once it was told to go leaves a program that runs, and nobody who knows.
         if unstarted == Unstarted::Stays && by_itself && !by_hook {
@@ -114,7 +116,9 @@ fn go(id: &Id, record: &Record, talk: &OwnedFd, steps: &[Label], by_itself: &mut
         *by_itself = matches!(heard, Heard::Silence | Heard::Fault(..));
         match heard {
             Heard::Silence if leaving && listener.is_none() => return Ok(()),
-            Heard::Silence => return Err(Error::Other(format!("container {id} ended before its program was run"))),
+            Heard::Silence => {
+                return Err(Ended { pid, how: None, when: "before its program was run" }).doing(|| format!("cannot start container {id}"));
+            }
             Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
             // The filter is loaded; the program is not run before its agent has it.
             Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {

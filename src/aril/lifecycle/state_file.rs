@@ -7,12 +7,13 @@ use crate::error::Result;
 use serde_json::{Map, Value, json};
 
 /// The namespaces as runc names them, and their files below `/proc/PID/ns`.
-const NAMESPACES: [(&str, &str); 7] = [
+const NAMESPACES: [(&str, &str); 8] = [
     ("NEWCGROUP", "cgroup"),
     ("NEWIPC", "ipc"),
     ("NEWNET", "net"),
     ("NEWNS", "mnt"),
     ("NEWPID", "pid"),
+    ("NEWTIME", "time"),
     ("NEWUSER", "user"),
     ("NEWUTS", "uts"),
 ];

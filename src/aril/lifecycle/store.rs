@@ -295,7 +295,8 @@ fn open_root(global: &Global) -> Result<OwnedFd> {
         let root = match sys::fs::open(&global.root, DIRECTORY, 0) {
             Err(sys::Error { errno: Errno::ENOENT, .. }) => {
                 use std::os::unix::fs::DirBuilderExt;
-                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&global.root);
+                // Sticky: what cleans a user's runtime directory spares it (XDG Base Directory Specification).
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o1700).create(&global.root);
                 made.map_err(|e| sys::Error::new("mkdir", &global.root, sys::fs::errno(&e)))?;
                 sys::fs::open(&global.root, DIRECTORY, 0)?
             }

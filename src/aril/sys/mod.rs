@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod fs;
 pub mod idle;
+pub mod kmsg;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

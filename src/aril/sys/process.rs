@@ -185,6 +185,15 @@ pub enum Exit {
     Signal(u8),
 }
 
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Exit::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Exit::Code(code) => write!(f, "ended with status {code}"),
+        }
+    }
+}
+
 impl Exit {
     /// The status as a shell gives it: 128 + the signal's number.
     #[must_use]

@@ -49,7 +49,8 @@ const FILES: &[(&str, Translate)] = &[
     ("memory.min", |text| number("MemoryMin", text)),
     ("memory.swap.max", |text| number("MemorySwapMax", text)),
     ("memory.zswap.max", |text| number("MemoryZSwapMax", text)),
-    ("pids.max", |text| number("TasksMax", text)),
+    // systemd has no word for 0.
+    ("pids.max", |text| if text == "0" { Vec::new() } else { number("TasksMax", text) }),
     ("io.weight", |text| match text.split_once(' ') {
         Some(("default", weight)) => number("IOWeight", weight),
         Some(_) => device("IODeviceWeight", text, ""),

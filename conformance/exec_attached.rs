@@ -280,7 +280,8 @@ fn cpus_before_and_after_the_cgroup(t: &Case) {
     };
     let all = process(json!({}));
     assert_eq!(process(json!({"final": "0"})), "0");
-    assert_eq!(process(json!({"initial": "0"})), all);
+    // Nobody changes it afterwards, but the kernel may, when the process comes into the cgroup.
+    assert!(["0", &all].contains(&process(json!({"initial": "0"})).as_str()));
     assert_eq!(process(json!({"initial": "0", "final": "0"})), "0");
 }
 

@@ -14,6 +14,7 @@ mod errors;
 mod events;
 mod exec;
 mod exec_attached;
+mod exec_security;
 mod fallback;
 mod features;
 mod flags;
@@ -71,6 +72,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("events", events::TESTS),
     ("exec", exec::TESTS),
     ("exec_attached", exec_attached::TESTS),
+    ("exec_security", exec_security::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
     ("flags", flags::TESTS),

@@ -95,7 +95,12 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
 fn cpus(plan: &mut Plan, subject: &Subject<'_>, at: &Pointer) -> Result<(), Invalid> {
     // What is wrong in it is said in any case.
     let affinity = scheduling::affinity(subject.process, at)?;
-    if subject.request.exec.is_none() || affinity.last.is_empty() {
+    let exec = subject.request.exec.is_some();
+    if exec && affinity.last.is_empty() && !affinity.initial.is_empty() {
+        // "Runtime SHOULD NOT change process' CPU affinity after the process is moved" (config.md).
+        return Ok(());
+    }
+    if !exec || affinity.last.is_empty() {
         plan.part(&Pointer::default(), "cannot let the process run on every CPU");
         plan.push(Op::AllCpus {});
         return Ok(());

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 pub fn launch(words: &[String]) -> i32 {
     let Some(dashes) = words.iter().position(|word| word == "--") else { return 2 };
     let _ = std::io::stdin().read_exact(&mut [0]);
+    // Before there may be no descriptor to be had.
+    let Ok(null) = std::fs::File::open("/dev/null") else { return 122 };
     for limit in &words[..dashes] {
         let done = match limit.split_once('=') {
             Some(("nofile", n)) => n.parse().map(|n| setrlimit(Resource::RLIMIT_NOFILE, n, n).is_ok()).unwrap_or(false),
@@ -20,6 +22,6 @@ pub fn launch(words: &[String]) -> i32 {
         }
     }
     let Some((program, args)) = words[dashes + 1..].split_first() else { return 2 };
-    let _ = Command::new(program).args(args).stdin(Stdio::null()).exec();
+    let _ = Command::new(program).args(args).stdin(Stdio::from(null)).exec();
     121
 }

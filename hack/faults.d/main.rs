@@ -1,13 +1,15 @@
 //! Fault injection for an OCI runtime: see `hack/faults`, which runs this as process 1 of namespaces of its own.
 
-#![allow(dead_code)]
 #![allow(unreachable_pub)] // a program: nothing is public
 
 mod launch;
+mod load;
+mod pairs;
 mod report;
 mod sweep;
 mod trace;
 mod verbs;
+mod wear;
 mod world;
 
 use report::Report;
@@ -32,16 +34,27 @@ fn main() -> ExitCode {
     world.rebase();
     let before = Instant::now();
     let mut report = Report::default();
-    if options.verbs.is_empty() {
-        options.verbs = verbs::ALL.to_vec();
+    if options.parts.is_empty() {
+        options.parts = verbs::ALL.map(Part::Sweep).to_vec();
+        options.parts.extend([Part::Pairs, Part::Wear, Part::Load]);
     }
-    for verb in &options.verbs {
+    for part in &options.parts {
         let at = Instant::now();
-        sweep::sweep(&world, *verb, &options.extent, &mut report);
-        report::say(&format!("{}: {} s", verb.name(), at.elapsed().as_secs()));
+        match part {
+            Part::Sweep(verb) => sweep::sweep(&world, *verb, &options.extent, &mut report),
+            Part::Pairs => pairs::pairs(&world, options.extent.calls, &mut report),
+            Part::Wear => wear::all(&mut world, options.extent.calls, &mut report),
+            Part::Load => load::load(&world, options.load, &mut report),
+        }
+        report::say(&format!("{part:?}: {} s", at.elapsed().as_secs()));
     }
     world.end();
+    // Every reason once, as the other suites write them.
+    for reason in &report.skipped {
+        report::say(&format!("skipped: faults: {reason}"));
+    }
     print(&report.table(&runtime, &options.environment, before.elapsed().as_secs_f64()));
+    print(&format!("\n{}\n", report.line()));
     if report.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -50,9 +63,20 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// A part of all there is to test.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Sweep(Verb),
+    Pairs,
+    Wear,
+    Load,
+}
+
 /// The command line.
 struct Options {
-    verbs: Vec<Verb>,
+    parts: Vec<Part>,
+    /// So many containers.
+    load: usize,
     extent: Extent,
     environment: String,
 }
@@ -60,7 +84,8 @@ struct Options {
 impl Options {
     fn of(words: &[String]) -> Options {
         let mut options = Options {
-            verbs: Vec::new(),
+            parts: Vec::new(),
+            load: 1000,
             extent: Extent { faults: sweep::all_faults(20), calls: None, only: None },
             environment: String::new(),
         };
@@ -71,7 +96,15 @@ impl Options {
                 "--calls" => options.extent.calls = value.parse().ok(),
                 "--faults" => options.extent.faults = faults(value),
                 "--only" => options.extent.only = only(value),
-                _ => options.verbs.push(Verb::named(word).unwrap_or_else(|| panic!("no command {word:?}"))),
+                "--containers" => options.load = value.parse().expect("a number"),
+                "--quick" => {
+                    options.parts.extend([Verb::Create, Verb::Start, Verb::Delete].map(Part::Sweep));
+                    options.extent.faults = faults("kill,ENOMEM");
+                }
+                "pairs" => options.parts.push(Part::Pairs),
+                "wear" => options.parts.push(Part::Wear),
+                "load" => options.parts.push(Part::Load),
+                _ => options.parts.push(Part::Sweep(Verb::named(word).unwrap_or_else(|| panic!("no command {word:?}")))),
             }
         }
         options

@@ -87,6 +87,13 @@ impl Report {
         text
     }
 
+    /// One line for scripts: the points, those of them that are as they must be, and the parts that were not tested.
+    pub fn line(&self) -> String {
+        let Row { points, leaks, stuck, hangs, wrong, errors, unnamed, .. } = self.total();
+        let failed = leaks + stuck + hangs + wrong + if unnamed * 100 > errors { unnamed } else { 0 };
+        format!("{} passed, {failed} failed, {} skipped", points.saturating_sub(failed), self.skipped.len())
+    }
+
     /// Whether all that must be reached is.
     pub fn good(&self) -> bool {
         let Row { leaks, stuck, hangs, wrong, errors, unnamed, .. } = self.total();

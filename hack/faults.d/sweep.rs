@@ -98,7 +98,7 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
     }
 }
 
-fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
+pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
     prepare(world, verb.before(), verb.kind())?;
     let init = world.init();
     let outcome = Tracer::start(&verb.job(world), None, &world.work, "traced").run();
@@ -107,6 +107,7 @@ fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
         return Err(format!("{:?}: {}", outcome.end, outcome.error.trim()));
     }
     let residue = if verb.before() == Before::Nothing { world.look() } else { Residue::default() };
+    crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, None, init, &residue, &outcome.output).is_none());
     if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, &outcome.output)
         .filter(|_| !matches!(verb, Verb::Run | Verb::Delete | Verb::DeleteForce))
     {
@@ -193,26 +194,31 @@ fn judge(
         report.row(verb.name()).unnamed += 1;
         report.finding(format!("{}: ended by signal {signal}: {:?}", name(outcome), outcome.error.trim()));
     }
-    recover(world, verb, &residue, outcome, report, name);
+    recover(world, verb.name(), Some(&residue), &name(outcome), report);
 }
 
-/// `delete --force`, and what is left then.
-fn recover(world: &World, verb: Verb, residue: &Residue, outcome: &Outcome, report: &mut Report, name: &dyn Fn(&Outcome) -> String) {
+/// What is left when all has had time to end.
+pub fn settled(world: &World) -> Residue {
+    world.settle(SETTLE)
+}
+
+/// `delete --force`, and what is left then. `residue` is what was there before it; `None` is anything.
+pub fn recover(world: &World, row: &str, residue: Option<&Residue>, what: &str, report: &mut Report) {
     let (end, said) = plain(world, &["delete", "--force", ID]);
-    let left = world.settle(SETTLE);
+    let left = settled(world);
     if end == End::Hung {
-        report.row(verb.name()).hangs += 1;
-        report.finding(format!("{}: then delete --force hangs", name(outcome)));
+        report.row(row).hangs += 1;
+        report.finding(format!("{what}: then delete --force hangs"));
     } else if end != End::Code(0) {
-        report.row(verb.name()).stuck += 1;
-        report.finding(format!("{}: then delete --force fails: {said}; left: {}", name(outcome), left.words()));
+        report.row(row).stuck += 1;
+        report.finding(format!("{what}: then delete --force fails: {said}; left: {}", left.words()));
     } else if !left.is_empty() {
-        report.row(verb.name()).leaks += 1;
-        report.finding(format!("{}: leak: {}", name(outcome), left.words()));
-    } else if residue.is_empty() {
-        report.row(verb.name()).clean += 1;
+        report.row(row).leaks += 1;
+        report.finding(format!("{what}: leak: {}", left.words()));
+    } else if residue.is_some_and(Residue::is_empty) {
+        report.row(row).clean += 1;
     } else {
-        report.row(verb.name()).recovered += 1;
+        report.row(row).recovered += 1;
     }
     if !left.is_empty() {
         world.clear();

@@ -99,7 +99,6 @@ pub struct Outcome {
     pub calls: HashMap<Role, Vec<Call>>,
     pub output: String,
     pub error: String,
-    pub took: Duration,
 }
 
 /// What to run.
@@ -110,14 +109,6 @@ pub struct Job {
     pub attach: Vec<i32>,
     /// Resource limits and cgroups, for the launcher: see `launch`.
     pub limits: Vec<String>,
-    pub env: Vec<(String, String)>,
-    pub cwd: Option<PathBuf>,
-}
-
-impl Job {
-    pub fn new(args: &[&str]) -> Job {
-        Job { args: args.iter().map(|a| (*a).to_owned()).collect(), attach: Vec::new(), limits: Vec::new(), env: Vec::new(), cwd: None }
-    }
 }
 
 #[derive(Debug)]
@@ -143,6 +134,8 @@ pub struct Tracer {
     hit: Option<Call>,
     at_work: bool,
     main_end: Option<End>,
+    /// The ends of children that are not followed.
+    ends: HashMap<i32, End>,
     started: Instant,
     files: [PathBuf; 2],
 }
@@ -178,10 +171,6 @@ impl Tracer {
         let mut command = Command::new("/proc/self/exe");
         command.arg("launch").args(&job.limits).arg("--").args(&job.args);
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
-        command.envs(job.env.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-        if let Some(cwd) = &job.cwd {
-            command.current_dir(cwd);
-        }
         #[allow(clippy::zombie_processes)] // it is waited for like all that it makes
         let mut child = command.spawn().expect("the launcher");
         let main = i32::try_from(child.id()).expect("a pid");
@@ -199,6 +188,7 @@ impl Tracer {
             hit: None,
             at_work: false,
             main_end: None,
+            ends: HashMap::new(),
             started: Instant::now(),
             files,
         }
@@ -217,21 +207,27 @@ impl Tracer {
     }
 
     /// Serves the others for a while, the held ones standing. Returns early when `done` says so.
-    pub fn serve(&mut self, milliseconds: u64, mut done: impl FnMut() -> bool) {
+    pub fn serve(&mut self, milliseconds: u64, done: impl Fn(&Tracer) -> bool) {
         let end = Instant::now() + Duration::from_millis(milliseconds);
-        while Instant::now() < end && !done() {
+        while Instant::now() < end && !done(self) {
             if !self.drain() {
                 std::thread::sleep(Duration::from_micros(300));
             }
         }
     }
 
-    pub fn pid(&self) -> i32 {
-        self.main
+    /// How another child of this process ended.
+    pub fn end_of(&self, pid: i32) -> Option<End> {
+        self.ends.get(&pid).copied()
     }
 
-    pub fn ended(&self) -> bool {
-        self.main_end.is_some()
+    /// The name of the call where it is held.
+    pub fn hit_name(&self) -> &'static str {
+        self.hit.map_or("?", |call| call.name())
+    }
+
+    pub fn end(&self) -> Option<End> {
+        self.main_end
     }
 
     /// Lets those go that are held.
@@ -319,7 +315,9 @@ impl Tracer {
     }
 
     fn gone(&mut self, pid: Pid, end: End) {
-        self.tracees.remove(&pid.as_raw());
+        if self.tracees.remove(&pid.as_raw()).is_none() {
+            self.ends.insert(pid.as_raw(), end);
+        }
         if pid.as_raw() == self.main && self.main_end.is_none() {
             self.main_end = Some(end);
         }
@@ -417,7 +415,10 @@ impl Tracer {
                 }
             }
             Fault::Errno(errno) => {
-                skip_call(pid);
+                // close(2) closes whatever it returns.
+                if call.nr != Some(Sysno::close) {
+                    skip_call(pid);
+                }
                 if let Some(tracee) = self.tracees.get_mut(&number) {
                     tracee.replace = Some(-i64::from(errno));
                 }
@@ -488,12 +489,11 @@ impl Tracer {
 
     /// Lets go of everybody. What is left lives on untraced.
     fn finish(mut self) -> Outcome {
-        let took = self.started.elapsed();
         self.let_go();
         let [output, error] =
             self.files.each_ref().map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned());
         let calls = std::mem::take(&mut self.calls);
-        Outcome { end: self.main_end.unwrap_or(End::Hung), hit: self.hit, calls, output, error, took }
+        Outcome { end: self.main_end.unwrap_or(End::Hung), hit: self.hit, calls, output, error }
     }
 }
 
@@ -523,9 +523,10 @@ fn group(tid: i32) -> Option<i32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }
 
-/// The user's program and the hooks are all busybox.
+/// The user's program and the hooks are all busybox; ps(1) is the host's.
 fn is_payload(pid: i32) -> bool {
-    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.to_string_lossy().contains("busybox"))
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    exe.to_string_lossy().contains("busybox") || exe.ends_with("ps")
 }
 
 fn text_at(pid: Pid, address: u64) -> String {

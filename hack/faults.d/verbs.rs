@@ -91,6 +91,7 @@ impl Verb {
     pub fn kind(self) -> Kind {
         match self {
             Verb::CreateUserns | Verb::StartUserns | Verb::ExecUserns => Kind::Userns,
+            Verb::Run => Kind::Ends,
             _ => Kind::Plain,
         }
     }
@@ -140,7 +141,7 @@ impl Verb {
     }
 
     pub fn job(self, world: &World) -> Job {
-        let mut job = Job { args: self.args(world), attach: Vec::new(), limits: Vec::new(), env: Vec::new(), cwd: None };
+        let mut job = Job { args: self.args(world), attach: Vec::new(), limits: Vec::new() };
         if self.before() == Before::Created {
             job.attach.extend(world.init());
         }
@@ -172,7 +173,10 @@ pub fn command(world: &World, program: &str, args: &[String]) -> (End, String) {
                 let _ = child.wait();
                 break None;
             }
-            Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+            Ok(None) => {
+                reap_others(child.id());
+                std::thread::sleep(Duration::from_micros(200));
+            }
             Err(_) => break None,
         }
     };
@@ -183,6 +187,18 @@ pub fn command(world: &World, program: &str, args: &[String]) -> (End, String) {
     };
     let words = [out, err].map(|path| std::fs::read_to_string(path).unwrap_or_default()).concat();
     (end, words.trim().to_owned())
+}
+
+/// The first process of a pid namespace ends when the ends of all others in it are taken, and some of these are children of this process.
+fn reap_others(own: u32) {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    while let Some(pid) = waitid(Id::All, look).ok().and_then(|status| status.pid()) {
+        if u32::try_from(pid.as_raw()) == Ok(own) {
+            return;
+        }
+        let _ = waitpid(pid, None);
+    }
 }
 
 /// Brings the container where the command expects it.

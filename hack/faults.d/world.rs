@@ -12,6 +12,8 @@ pub enum Kind {
     Plain,
     /// With a user namespace: aril starts it by another route.
     Userns,
+    /// One whose program ends, with [`crate::verbs::STATUS`].
+    Ends,
 }
 
 /// The place of one run of this program. It is process 1 of a pid namespace and has a mount namespace of its own.
@@ -78,6 +80,7 @@ pub enum Seen {
 }
 
 pub const ID: &str = "c";
+const KINDS: [Kind; 3] = [Kind::Plain, Kind::Userns, Kind::Ends];
 const STRAYS: [&str; 2] = ["/run", "/dev/shm"];
 
 impl World {
@@ -108,7 +111,7 @@ impl World {
             }
         }
         fs::create_dir_all(&world.root).expect("a state root");
-        for kind in [Kind::Plain, Kind::Userns] {
+        for kind in KINDS {
             world.bundle(kind);
         }
         // What a runtime makes at its first use is not the container's.
@@ -128,6 +131,7 @@ impl World {
         self.work.join(match kind {
             Kind::Plain => "bundle",
             Kind::Userns => "bundle-userns",
+            Kind::Ends => "bundle-ends",
         })
     }
 
@@ -207,6 +211,9 @@ impl World {
         }
         if self.has("memory") {
             config["linux"]["resources"]["memory"] = json!({"limit": 256 << 20});
+        }
+        if kind == Kind::Ends {
+            config["process"]["args"] = json!(["/bin/sh", "-c", format!("exit {}", crate::verbs::STATUS)]);
         }
         if kind == Kind::Userns {
             config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
@@ -322,14 +329,7 @@ impl World {
                 let _ = nix::mount::umount2(at, nix::mount::MntFlags::MNT_DETACH);
             }
         }
-        for hierarchy in &self.hierarchies {
-            let top = hierarchy.join(&self.cgroup);
-            let mut dirs = Vec::new();
-            below(&top, &mut |dir| dirs.push(dir.to_owned()));
-            for dir in dirs.iter().filter(|dir| **dir != top).rev() {
-                let _ = fs::remove_dir(dir);
-            }
-        }
+        self.remove_cgroups();
         for name in names(&self.root) {
             let path = self.root.join(name);
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
@@ -337,6 +337,18 @@ impl World {
         for path in self.file_list().difference(&self.files) {
             let path = path.split(' ').next().unwrap_or_default();
             let _ = fs::remove_dir_all(path).or_else(|_| fs::remove_file(path));
+        }
+    }
+
+    /// Removes the cgroups of containers, which are empty.
+    pub fn remove_cgroups(&self) {
+        for hierarchy in &self.hierarchies {
+            let top = hierarchy.join(&self.cgroup);
+            let mut dirs = Vec::new();
+            below(&top, &mut |dir| dirs.push(dir.to_owned()));
+            for dir in dirs.iter().filter(|dir| **dir != top).rev() {
+                let _ = fs::remove_dir(dir);
+            }
         }
     }
 
@@ -362,7 +374,7 @@ impl World {
 
 /// This program's own files in the working directory.
 fn is_own(name: &str) -> bool {
-    ["state", "bundle", "bundle-userns", "reports"].contains(&name)
+    ["state", "bundle", "bundle-userns", "bundle-ends"].contains(&name)
         || Path::new(name).extension().is_some_and(|e| ["out", "err", "json", "scratch"].iter().any(|own| e == *own))
 }
 

@@ -263,20 +263,30 @@ pub(crate) fn free(x: &mut Executor, keep: Slot) -> Result<()> {
 pub(crate) fn gate(x: &mut Executor, listener: i32, talk: &mut Talk) -> Result<()> {
     let ends = x.ends.take().map_or_else(|| EndsBy::signals(0), Ok)?;
     talk.replace(-1);
+    // It waits for days: what fails once for want of memory is tried again.
+    let mut tries = 100;
     loop {
-        let mut ready = [listener, ends.file()].map(|fd| sys::pollfd(fd, general::POLLIN));
-        sys::poll(&mut ready, None)?;
-        if ready[1].revents != 0 {
-            ends.end()?;
-        }
-        talk.replace(sys::open(Sysno::accept4, [fd(listener), 0, 0, general::O_CLOEXEC as usize, 0, 0])?);
-        if begin(talk)? {
-            break;
+        match knock(&ends, listener, talk) {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(failure) if tries == 0 => return Err(failure),
+            Err(_) => tries -= 1,
         }
     }
     ends.close();
     close(listener);
     sys::block_signals(0)
+}
+
+/// Waits for the next caller; whether it says go.
+fn knock(ends: &EndsBy, listener: i32, talk: &mut Talk) -> Result<bool> {
+    let mut ready = [listener, ends.file()].map(|fd| sys::pollfd(fd, general::POLLIN));
+    sys::poll(&mut ready, None)?;
+    if ready[1].revents != 0 {
+        ends.end()?;
+    }
+    talk.replace(sys::open(Sysno::accept4, [fd(listener), 0, 0, general::O_CLOEXEC as usize, 0, 0])?);
+    Ok(begin(talk))
 }
 
 /// The signals that end a process, blocked and read from a descriptor: the kernel shields the first process of a pid namespace from signals
@@ -311,13 +321,13 @@ impl EndsBy {
 }
 
 /// The caller says go; one that hangs up instead (it was killed, or only looked) leaves the container waiting.
-fn begin(talk: &mut Talk) -> Result<bool> {
+fn begin(talk: &mut Talk) -> bool {
     let mut go = [0_u8; 4];
-    let n = sys::read(talk.socket(), &mut go)?;
+    let n = sys::read(talk.socket(), &mut go).unwrap_or(0);
     if n < go.len() {
         talk.replace(-1);
     }
-    Ok(n == go.len())
+    n == go.len()
 }
 
 /// Tells the host that this is the end, while a filter cannot forbid it. Moves the socket to the first number and closes everything above it,

@@ -86,14 +86,7 @@ fn unready(plan: &Plan, executor: &Executor) -> Error {
     if let Ok(Heard::Fault(report, detail)) = hear(&executor.talk) {
         return Label::of(plan, report.step).fault(&report, detail).into();
     }
-    match sys::process::wait(&executor.process.pidfd) {
-        Ok(sys::process::Exit::Code(code @ 1..=133)) => {
-            let failed = Err::<(), _>(sys::Error::bare("execveat", Errno::from_raw(code.into())));
-            let what = || "cannot run the container's first process".to_owned();
-            failed.doing(what).err().unwrap_or_else(|| Ended { pid: executor.process.pid, how: None, when: "" }.into())
-        }
-        how => Ended { pid: executor.process.pid, how: how.ok(), when: "before it had its plan" }.into(),
-    }
+    dead(executor, "before it had its plan")
 }
 
 /// Makes a network namespace while the executor is at work, and sends it. This process goes into it and comes back: a namespace is made by
@@ -144,7 +137,15 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
 
 /// The executor has ended without a word: somebody killed it.
 pub(crate) fn dead(executor: &Executor, when: &'static str) -> Error {
-    Ended { pid: executor.process.pid, how: sys::process::wait(&executor.process.pidfd).ok(), when }.into()
+    match sys::process::wait(&executor.process.pidfd) {
+        // Its own end would have come after a report: it is the errno of what was to become of it.
+        Ok(sys::process::Exit::Code(code @ 1..=133)) => Error::Doing {
+            what: "cannot run the container's first process".to_owned(),
+            at: None,
+            source: Box::new(sys::Error::bare("execveat", Errno::from_raw(code.into())).into()),
+        },
+        how => Ended { pid: executor.process.pid, how: how.ok(), when }.into(),
+    }
 }
 
 /// Answers one that may have ended in the meantime: what it said before is heard next.

@@ -137,6 +137,19 @@ fn directory(path: &Path) -> Result<PathBuf> {
     Ok(sys::fs::real_path(&dir)?)
 }
 
+/// So many descriptors it takes to undo what was made: with fewer a failure would leave it behind.
+const OPEN_FILES_MIN: u64 = 16;
+
+fn check_open_files() -> Result<()> {
+    let (soft, _) = sys::process::own_limit(libc::RLIMIT_NOFILE)?;
+    if soft < OPEN_FILES_MIN {
+        return Err(Error::Other(format!(
+            "the limit of open files (RLIMIT_NOFILE) is {soft}: a container cannot be made with less than {OPEN_FILES_MIN}"
+        )));
+    }
+    Ok(())
+}
+
 /// A terminal needs somebody who takes its master.
 fn check_terminal(loaded: &Loaded, creation: &Creation, mode: Mode) -> Result<()> {
     let terminal = loaded.spec.process().as_ref().and_then(config::spec::Process::terminal).unwrap_or(false);
@@ -205,6 +218,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     }
     let console = creation.console_socket.as_deref().map(sys::socket::connect).transpose();
     let console = console.doing(|| "cannot connect to the console socket".to_owned())?;
+    check_open_files()?;
     let by_annotation = annotations::get(&prepared.loaded.spec, annotations::PIDFD_RECEIVER).map(Path::new);
     let pidfd_socket = pidfd::connect(creation.pidfd_socket.as_deref().or(by_annotation))?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };

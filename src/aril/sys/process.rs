@@ -351,15 +351,23 @@ pub fn prlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     Errno::result(result).map(drop).map_err(|e| Error::bare("prlimit", e))
 }
 
-/// The hard limit of this process: `prlimit(2)` of itself.
+/// The hard limit of this process.
 ///
 /// # Errors
 /// The errno of the call.
 pub fn hard_limit(resource: u32) -> Result<u64> {
+    own_limit(resource).map(|(_, hard)| hard)
+}
+
+/// The soft and the hard limit of this process: `prlimit(2)` of itself.
+///
+/// # Errors
+/// The errno of the call.
+pub fn own_limit(resource: u32) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: no limit to read, and one to write.
     let result = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit) };
-    Errno::result(result).map(|_| limit.rlim_max).map_err(|e| Error::bare("prlimit", e))
+    Errno::result(result).map(|_| (limit.rlim_cur, limit.rlim_max)).map_err(|e| Error::bare("prlimit", e))
 }
 
 /// Which user namespace owns a namespace, and which kind it is: `NS_GET_USERNS` and `NS_GET_NSTYPE` of `ioctl_ns(2)`.

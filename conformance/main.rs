@@ -24,6 +24,7 @@ mod hooks;
 mod hostname;
 mod idmap;
 mod inside;
+mod intel_rdt;
 mod lifecycle;
 mod limits;
 mod masks;
@@ -81,6 +82,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("hooks", hooks::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
+    ("intel_rdt", intel_rdt::TESTS),
     ("inside", inside::TESTS),
     ("lifecycle", lifecycle::TESTS),
     ("limits", limits::TESTS),

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = suite![
     for_another_user_without_no_new_privileges,
     in_a_user_namespace: [Need::Userns],
     run_tells_the_agent_too,
+    exec_tells_the_agent_too: [Need::Runtime("aril")],
     nobody_at_the_socket_is_an_error,
     a_socket_in_the_bundle: [Need::Runtime("aril")],
     every_flag_with_a_listener: [Need::Runtime("aril"), Need::Kernel(5, 19)],
@@ -177,6 +178,27 @@ fn run_tells_the_agent_too(t: &Case) {
     t.run_call(&["--detach"], &b).run().ok();
     assert_eq!(agent.told().0["state"]["id"], json!(b.id()));
     container.wait_for("stopped");
+}
+
+/// Each process has a filter of its own, and the agent is told of it.
+fn exec_tells_the_agent_too(t: &Case) {
+    let first = Agent::start(t, EDOM);
+    let b = t.bundle_sh("sleep 1000");
+    notify(&b, &["mkdirat"], &first);
+    let container = t.started(&b);
+    first.told();
+    drop(first);
+    std::fs::remove_file(t.path("agent")).unwrap();
+    let second = Agent::start(t, EDOM);
+    let output = container.call("exec", &[], &["probe", "mkdirat", "/tmp/x"]).run();
+    assert_has(output.ok(), "Numerical argument out of domain");
+    let (told, files) = second.told();
+    assert_eq!((files, &told["state"]["pid"], &told["state"]["status"]), (1, &json!(container.pid()), &json!("running")));
+    assert_ne!(told["pid"], json!(container.pid()));
+    drop(second);
+    std::fs::remove_file(t.path("agent")).unwrap();
+    let text = container.call("exec", &[], &["true"]).run().refused().to_owned();
+    assert_has(&text, "(/linux/seccomp/listenerPath)");
 }
 
 fn nobody_at_the_socket_is_an_error(t: &Case) {

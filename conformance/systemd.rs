@@ -13,7 +13,10 @@ pub const TESTS: &[Test] = suite![
     state_names_the_unit: [Need::Systemd, Need::Runtime("aril")],
     the_other_verbs_know_the_driver: [Need::Systemd, Need::V2],
     limits_are_properties_and_survive_a_reload: [Need::Systemd, Need::V2],
-    device_rules_survive_a_reload: [Need::Systemd, Need::V2],
+    limits_that_systemd_has_no_word_for: [Need::Systemd, Need::V2, Need::Controller("hugetlb")],
+    a_paused_container_survives_a_reload: [Need::Systemd, Need::V2],
+    on_v1_and_beside_it: [Need::Systemd, Need::V1("devices"), Need::V1("pids")],
+    device_rules_survive_a_reload: [Need::Systemd],
     an_update_survives_a_reload: [Need::Systemd, Need::V2, Need::Runtime("aril")],
     an_update_that_fails_changes_nothing: [Need::Systemd, Need::V2, Need::Runtime("aril")],
     few_processes_are_enough: [Need::Systemd, Need::V2, Need::Runtime("aril")],
@@ -183,6 +186,54 @@ fn limits_are_properties_and_survive_a_reload(t: &Case) {
     // systemd writes the files of a unit again after this.
     systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
     assert_eq!(texts(), expected);
+}
+
+fn limits_that_systemd_has_no_word_for(t: &Case) {
+    let (b, _) = bundle(t);
+    b.edit(|c| c["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 4_194_304}]));
+    let c = create(t, &b);
+    let dir = directory(c.pid());
+    assert_eq!(read(dir.join("hugetlb.2MB.max")).trim(), "4194304");
+    systemctl(&["daemon-reload"]);
+    assert_eq!(read(dir.join("hugetlb.2MB.max")).trim(), "4194304");
+}
+
+fn a_paused_container_survives_a_reload(t: &Case) {
+    let (b, unit) = bundle(t);
+    let c = create(t, &b);
+    c.start().call("pause", &[], &[]).run().ok();
+    systemctl(&["daemon-reload"]);
+    systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
+    assert_eq!(c.status(), "paused");
+    c.call("resume", &[], &[]).run().ok();
+    assert_eq!(c.status(), "running");
+}
+
+/// The unit's cgroup in every hierarchy, those that systemd leaves alone among them; and nothing of it afterwards.
+fn on_v1_and_beside_it(t: &Case) {
+    let (b, unit) = bundle(t);
+    b.edit(|c| {
+        c["linux"]["resources"]["pids"] = json!({"limit": 50});
+        c["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}]);
+    });
+    let c = create(t, &b);
+    let path = format!("/system.slice/{unit}");
+    for line in read(format!("/proc/{}/cgroup", c.pid())).lines() {
+        assert!(line.ends_with(&format!(":{path}")) || line.starts_with("0:"), "{line}");
+    }
+    let texts = || {
+        let list = read(t.environment.cgroup("devices", &path).join("devices.list"));
+        let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
+        list.sort();
+        (read(t.environment.cgroup("pids", &path).join("pids.max")), list)
+    };
+    let before = texts();
+    assert!(before.1.iter().all(|rule| !rule.ends_with("*:* rwm")), "{before:?}");
+    systemctl(&["daemon-reload"]);
+    systemctl(&["set-property", "--runtime", &unit, "IOWeight=50"]);
+    assert_eq!(texts(), before);
+    c.delete_force().ok();
+    assert!(t.environment.cgroups(&path).iter().all(|dir| !present(dir)) && !known(&unit));
 }
 
 fn device_rules_survive_a_reload(t: &Case) {

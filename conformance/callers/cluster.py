@@ -80,6 +80,7 @@ class Cluster:
         kubelet = self.begin("kubelet", f"--config={DIR}/kubelet.yaml", f"--kubeconfig={config}", "--root-dir=/var/lib/kubelet",
                              "--hostname-override=node", f"--node-ip={ip}", "-v=2")  # fmt: skip
         kubelet.ready(lambda: " Ready " in call(["kubectl", "get", "node", "node"]).out)
+        must(["crictl", "pull", images.BUSYBOX_IMAGE])
         # The class, and a pod of it that is the first test's.
         must(["kubectl", "apply", "-f", "-"], stdin=node.documented("Kubernetes", "apiVersion: node.k8s.io").encode())
         return self
@@ -187,7 +188,7 @@ def the_documented_pod():
 @test
 def a_deployment_of_ten_pods_and_its_end():
     labels = {"app": "ten"}
-    template = {"metadata": {"labels": labels}, "spec": {"runtimeClassName": "aril", "containers": [sh("while :; do sleep 1; done")]}}
+    template = {"metadata": {"labels": labels}, "spec": {"runtimeClassName": "aril", "terminationGracePeriodSeconds": 1, "containers": [sh("while :; do sleep 1; done")]}}
     spec = {"replicas": 10, "selector": {"matchLabels": labels}, "template": template}
     apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ten"}, "spec": spec})
     must(["kubectl", "rollout", "status", "deployment/ten", "--timeout=60s"])
@@ -213,8 +214,13 @@ def exit_codes():
 @test
 def a_program_that_is_not_there():
     pod({"name": "main", "image": images.BUSYBOX_IMAGE, "command": ["/no/such/program"]})
-    end = ended()
-    expect(end["reason"] in ("StartError", "ContainerCannotRun") and "/no/such/program" in end["message"], end)
+
+    def told():
+        # CRI-O is told by `create`, containerd by `start`, which begins the program.
+        state = status().get("containerStatuses", [{"state": {}}])[0]["state"]
+        return {one.get("reason"): one.get("message", "") for one in state.values() if one.get("reason") in ("StartError", "CreateContainerError")}
+
+    expect("/no/such/program" in " ".join(until(told, "it cannot be started").values()), told())
 
 
 @test
@@ -377,7 +383,7 @@ def exec_and_its_exit_codes():
 def exec_at_a_terminal():
     pod(sh("while :; do sleep 0.1; done"))
     ready()
-    result = call(["script", "-qec", "kubectl exec -it pod -- sh -c 'tty; exit 5'", "/dev/null"])
+    result = call(["script", "-qec", "kubectl exec -it pod -- sh -c 'tty; sleep 1; exit 5'", "/dev/null"])
     same(result.code, 5)
     expect("/dev/pts/" in result.out, result)
 

@@ -80,9 +80,13 @@ REGISTRY = '[[registry]]\nprefix = "{name}"\nlocation = "127.0.0.1:5000"\ninsecu
 
 # Nobody without CAP_SYS_RESOURCE may lower a process's oom_score_adj, as CRI-O always asks. No runtime can.
 RAISED = """#!/bin/sh
-bundle=
-for word; do [ "$before" != --bundle ] && [ "$before" != -b ] || bundle=$word; before=$word; done
-[ -z "$bundle" ] || sed -i -E 's/"oomScoreAdj": ?-[0-9]+/"oomScoreAdj":0/' "$bundle/config.json"
+for word; do
+  case $before in
+  --bundle | -b) sed -i -E 's/"oomScoreAdj": ?-[0-9]+/"oomScoreAdj":0/' "$word/config.json" ;;
+  --process | -p) [ ! -f "$word" ] || sed -i -E 's/"oomScoreAdj": ?-[0-9]+/"oomScoreAdj":0/' "$word" ;;
+  esac
+  before=$word
+done
 exec {runtime} "$@"
 """
 

@@ -28,6 +28,8 @@ pub enum Need {
     File(&'static str),
     /// A program in PATH.
     Program(&'static str),
+    /// A file that this machine has not got.
+    NoFile(&'static str),
     /// The runtime under test answers with this name: behaviour that no specification asks of another.
     Runtime(&'static str),
     /// AppArmor is on.
@@ -130,6 +132,7 @@ impl Environment {
             Need::TimeNamespace => (!super::present("/proc/self/ns/time")).then(|| "the kernel has no time namespaces".to_owned()),
             Need::Kernel(major, minor) => (self.kernel < (major, minor)).then(|| format!("the kernel is older than {major}.{minor}")),
             Need::File(path) => (!super::present(path)).then(|| format!("no {path}")),
+            Need::NoFile(path) => super::present(path).then(|| format!("there is {path}")),
             Need::Program(program) => which(Path::new(program)).is_none().then(|| format!("no program {program}")),
             Need::Runtime(name) => (self.name != name).then(|| format!("asked of {name} alone")),
             Need::Systemd => (!super::present("/run/systemd/system")).then(|| "systemd does not run here".to_owned()),

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = "/bench"
 PROGRAMS = {"aril": f"{HERE}/aril", "crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
@@ -172,6 +173,42 @@ def memory_floor(options):
     table(["runtime", "KiB at which it runs"], rows)
 
 
+def waits_with_100(path, container):
+    """Lets the bundle's next container have a hundred processes, in a cgroup of its name."""
+    shutil.copy(f"{HERE}/many", f"{path}/rootfs/bin/true")
+    with open(f"{path}/config.json") as file:
+        config = json.load(file)
+    config["linux"]["cgroupsPath"] = f"/{container}"
+    with open(f"{path}/config.json", "w") as file:
+        json.dump(config, file)
+
+
+def processes(container):
+    with open(f"/sys/fs/cgroup/{container}/cgroup.procs") as file:
+        return len(file.readlines())
+
+
+def delete(options):
+    """`delete --force` of a container with 100 processes, from its call to its end; the runtimes take turns."""
+    paths = {name: bundle(name) for name in options.runtimes}
+    times = {name: [] for name in options.runtimes}
+    for i in range(options.rounds):
+        for name, path in paths.items():
+            program, container = PROGRAMS[name], f"bench-{name}-{i}"
+            waits_with_100(path, container)
+            subprocess.run([program, "run", "--detach", "--bundle", path, container],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+            while processes(container) < 100:
+                time.sleep(0.001)
+            before = time.perf_counter()
+            subprocess.run([program, "delete", "--force", container], check=True)
+            times[name].append((time.perf_counter() - before) * 1000)
+            if os.path.exists(f"/sys/fs/cgroup/{container}"):
+                sys.exit(f"{name} left the cgroup of {container}")
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    table(["runtime", "median ms", "to crun"], [(n, m, m / medians["crun"] if "crun" in medians else None) for n, m in medians.items()])
+
+
 def clean(options):
     """Ends what a failed measurement left: /run is this namespace's own, so every container in it is ours."""
     for name in options.runtimes:
@@ -180,7 +217,7 @@ def clean(options):
             subprocess.run([PROGRAMS[name], "delete", "--force", container])
 
 
-BENCHMARKS = {"run": run, "exec": execute, "memory": memory, "memory-floor": memory_floor}
+BENCHMARKS = {"run": run, "exec": execute, "memory": memory, "memory-floor": memory_floor, "delete": delete}
 
 
 def main():

@@ -7,6 +7,7 @@ pub mod image;
 pub mod listener;
 pub mod net_devices;
 pub mod open;
+pub mod resctrl;
 pub mod scheduling;
 pub mod spawn;
 pub mod talk;

@@ -19,16 +19,12 @@ use std::path::PathBuf;
 pub fn hand_over(pid: i32, devices: &[Located<NetDevice>]) -> Result<()> {
     let own = Side::own()?;
     let theirs = Side::of(pid, &own)?;
-    let mut moved: Vec<(Moved, &NetDevice)> = Vec::new();
+    let mut moved = Vec::new();
     for Located { at, value: device } in devices {
-        match one(&own, &theirs, device) {
-            Ok(link) => moved.push((link, device)),
-            Err((error, half)) => {
-                let rest = moved.into_iter().rev().chain(half.map(|half| (half, device)));
-                // The first error is the cause; there is nobody to tell of a second.
-                rest.for_each(|(moved, device)| drop(give_back(&own, &theirs, &moved, device)));
-                return Err(error).doing_at(at, || format!("cannot hand over the network interface {}", device.host));
-            }
+        if let Err(error) = one(&own, &theirs, device, &mut moved) {
+            // The first error is the cause; there is nobody to tell of a second.
+            moved.into_iter().rev().for_each(|moved| drop(give_back(&own, &theirs, &moved)));
+            return Err(error).doing_at(at, || format!("cannot hand over the network interface {}", device.host));
         }
     }
     Ok(())
@@ -68,22 +64,20 @@ struct Moved {
     addresses: Vec<Address>,
 }
 
-/// The error has what was moved before it came to it.
-fn one(own: &Side, theirs: &Side, device: &NetDevice) -> std::result::Result<Moved, (Error, Option<Moved>)> {
-    let early = |error: Error| (error, None);
-    let before = own.find(&device.host).map_err(early)?;
-    let before = before.ok_or_else(|| early(Error::Other(format!("no network interface has the name {:?}", device.host))))?;
-    if theirs.find(&device.name).map_err(early)?.is_some() {
-        return Err(early(Error::Other(format!("the container's network namespace has an interface {:?} already", device.name))));
+/// What was moved is in the list even where the rest failed.
+fn one(own: &Side, theirs: &Side, device: &NetDevice, moved: &mut Vec<Moved>) -> Result<()> {
+    let missing = || Error::Other(format!("no network interface has the name {:?}", device.host));
+    let before = own.find(&device.host)?.ok_or_else(missing)?;
+    if theirs.find(&device.name)?.is_some() {
+        return Err(Error::Other(format!("the container's network namespace has an interface {:?} already", device.name)));
     }
-    let mut addresses = own.netlink.addresses(before.index).map_err(|error| early(error.into()))?;
+    let mut addresses = own.netlink.addresses(before.index)?;
     addresses.retain(Address::is_permanent_and_global);
-    let link = transfer(own, theirs, &before, &device.name).map_err(early)?;
-    let moved = Moved { before, link, addresses };
-    match settle(theirs, &moved.link, &moved.addresses, true) {
-        Ok(()) => Ok(moved),
-        Err(error) => Err((error, Some(moved))),
-    }
+    let link = transfer(own, theirs, &before, &device.name)?;
+    let there = Moved { before, link, addresses };
+    let settled = settle(theirs, &there.link, &there.addresses, true);
+    moved.push(there);
+    settled
 }
 
 /// Moves an interface, and finds it on the other side: its number may be another there, and its name too.
@@ -101,7 +95,7 @@ fn settle(side: &Side, link: &Link, addresses: &[Address], up: bool) -> Result<(
     if up { Ok(side.netlink.set_up(link)?) } else { Ok(()) }
 }
 
-fn give_back(own: &Side, theirs: &Side, moved: &Moved, device: &NetDevice) -> Result<()> {
-    let link = transfer(theirs, own, &moved.link, &device.host)?;
+fn give_back(own: &Side, theirs: &Side, moved: &Moved) -> Result<()> {
+    let link = transfer(theirs, own, &moved.link, &moved.before.name)?;
     settle(own, &link, &moved.addresses, moved.before.up)
 }

@@ -168,7 +168,7 @@ fn inherit_cpuset(root: &Dir, relative: &str) -> Result<()> {
 }
 
 /// Hands the controllers down to the cgroup, as far as they can be had: what a limit lacks then, applying the limit explains.
-fn enable_controllers(root: &Dir, relative: &str) -> Result<()> {
+pub(super) fn enable_controllers(root: &Dir, relative: &str) -> Result<()> {
     let wanted = controllers(root, "cgroup.controllers")?;
     let parent = relative.rsplit_once('/').map(|(parent, _)| parent);
     let have = match parent {

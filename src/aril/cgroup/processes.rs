@@ -41,6 +41,14 @@ impl Cgroup {
         sent.doing(failed)
     }
 
+    /// Kills every process in it by one write, where the kernel can and the cgroup was made for the container: all end at once then, where the
+    /// first process of a pid namespace would end the others one step later. Removal does what is left.
+    pub fn kill_own(&self) {
+        if let Some(v2) = self.v2().filter(|v2| v2.hierarchy.ours) {
+            let _ = v2.dir.write("cgroup.kill", "1");
+        }
+    }
+
     /// Kills every process in it and below it, frozen or not, without waiting for them.
     pub(super) fn kill(&self) -> Result<()> {
         let killed = match self.v2().map(|v2| v2.dir.write("cgroup.kill", "1")) {

@@ -75,14 +75,21 @@ fn open(unit: &Unit, place: &mut Place, holder: &Idle) -> Result<Vec<Member>> {
             path.ok_or_else(|| Error::Other(format!("systemd made {}, and its process is in none of its cgroups:\n{text}", unit.name)))?;
         place.hierarchies.iter_mut().for_each(|hierarchy| hierarchy.path.clone_from(&path));
     }
-    place.hierarchies.iter_mut().map(member).collect()
+    place.hierarchies.iter_mut().map(|hierarchy| member(hierarchy, unified)).collect()
 }
 
-fn member(hierarchy: &mut Hierarchy) -> Result<Member> {
+fn member(hierarchy: &mut Hierarchy, unified: bool) -> Result<Member> {
     let root = Dir::mount(&hierarchy.mount)?;
     match root.open(hierarchy.relative())? {
-        Some(dir) => Ok(Member { hierarchy: hierarchy.clone(), root, dir, fresh: true }),
-        None if hierarchy.version == Version::V1 => create::create_in(hierarchy),
+        Some(dir) => {
+            // systemd hands down those that it knows of, which are not all.
+            if hierarchy.version == Version::V2 {
+                create::enable_controllers(&root, hierarchy.relative())?;
+            }
+            Ok(Member { hierarchy: hierarchy.clone(), root, dir, fresh: true })
+        }
+        // systemd uses one hierarchy to keep track, and of the others those that it knows of.
+        None if !unified => create::create_in(hierarchy),
         None => Err(crate::sys::Error::new("open", hierarchy.directory(), crate::sys::Errno::ENOENT).into()),
     }
 }

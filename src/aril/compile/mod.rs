@@ -8,6 +8,7 @@ pub mod devices;
 pub mod exec;
 pub mod hooks;
 pub mod idmap;
+pub mod intel_rdt;
 pub mod list;
 pub mod masks;
 pub mod mounts;

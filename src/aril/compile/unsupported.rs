@@ -1,6 +1,6 @@
-//! What a configuration may ask for and aril does not do yet: refused by name, never ignored.
+//! What a configuration may ask for and aril does not do: refused by name, never ignored.
 
-use crate::config::spec::{Linux, LinuxIntelRdt, Process, Spec};
+use crate::config::spec::{Linux, Process, Spec};
 use crate::config::{Invalid, Pointer};
 
 /// Looks for fields that are not supported. One that is absent, null, or empty text, list or object (as Go writes what is not set) is fine.
@@ -32,7 +32,6 @@ pub fn check_process(process: &Process, at: &Pointer) -> Result<(), Invalid> {
 }
 
 fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
-    refuse(linux.intel_rdt().as_ref().is_some_and(asks_for), &at.of("intelRdt"), NOT_YET)?;
     let flags = linux.personality().as_ref().is_some_and(|personality| some(personality.flags()));
     // The specification reserves them: "currently no flag values are supported".
     refuse(flags, &at.of("personality").of("flags"), "is not supported: no flags are defined")
@@ -40,8 +39,6 @@ fn check_linux(linux: &Linux, at: &Pointer) -> Result<(), Invalid> {
 
 /// The configuration is not for Linux: without `linux` its program would run in the host's namespaces.
 const OTHER_PLATFORM: &str = "is another platform's: aril runs Linux containers";
-
-const NOT_YET: &str = "is not yet supported";
 
 fn refuse(present: bool, at: &Pointer, why: &str) -> Result<(), Invalid> {
     if !present {
@@ -61,15 +58,6 @@ fn some<T>(list: &Option<Vec<T>>) -> bool {
 
 fn filled<T: Default + PartialEq>(section: &Option<T>) -> bool {
     section.as_ref().is_some_and(|section| *section != T::default())
-}
-
-/// Whether it has any field: the deprecated ones ask for monitoring, which never was.
-fn asks_for(rdt: &LinuxIntelRdt) -> bool {
-    text(rdt.clos_id())
-        || some(rdt.schemata())
-        || text(rdt.l3_cache_schema())
-        || text(rdt.mem_bw_schema())
-        || *rdt.enable_monitoring() == Some(true)
 }
 
 #[cfg(test)]
@@ -92,9 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_later_are_refused_by_name() {
-        refused("/linux/intelRdt", json!({"closID": "a"}));
-        refused("/linux/intelRdt", json!({"enableMonitoring": true}));
+    fn what_the_specification_reserves_is_refused_by_name() {
         refused("/linux/personality/flags", json!(["ADDR_NO_RANDOMIZE"]));
     }
 
@@ -113,7 +99,6 @@ mod tests {
             ("/process/scheduler", Value::Null),
             ("/linux/mountLabel", json!("")),
             ("/linux/netDevices", json!({})),
-            ("/linux/intelRdt", json!({})),
             ("/linux/personality/flags", json!([])),
             ("/windows", Value::Null),
             ("/solaris", json!({})),

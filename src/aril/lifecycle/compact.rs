@@ -3,6 +3,7 @@
 //! A line of text (`aril-exec 1`, the lengths of the two parts, and the CRC-32 of both), then JSON, then the filter as the kernel takes it.
 
 use super::store::{Identity, Record};
+use crate::boot::resctrl::Group;
 use crate::cgroup::Place;
 use crate::compile::seccomp::{Filter, Listener};
 use crate::config::spec::Spec;
@@ -34,9 +35,12 @@ pub struct Compact<'a> {
     pub no_new_keyring: bool,
     /// `SECCOMP_FILTER_FLAG_*` of the filter, if it has one.
     pub seccomp: Option<u32>,
-    /// The agent that the filter's descriptor is sent to.
+    /// Who is told of system calls, where the filter notifies somebody.
     #[serde(default)]
-    pub listener: Option<Cow<'a, Listener>>,
+    pub listener: Option<Listener>,
+    /// Its resctrl group.
+    #[serde(default)]
+    pub resctrl: Option<Group>,
     /// `ociVersion`
     #[serde(borrow)]
     pub oci_version: Cow<'a, str>,
@@ -82,7 +86,8 @@ pub fn encode(record: &Record, spec: &Spec, no_new_keyring: bool, filter: Option
         rootfs: Cow::Borrowed(&intent.rootfs),
         no_new_keyring,
         seccomp: filter.map(|filter| filter.flags),
-        listener: intent.listener.as_ref().map(Cow::Borrowed),
+        listener: intent.listener.clone(),
+        resctrl: intent.resctrl.clone(),
         oci_version: Cow::Borrowed(&intent.oci_version),
         spec: Cow::Owned(serde_json::value::to_raw_value(spec.process()).map_err(failed)?),
         linux: Cow::Owned(serde_json::value::to_raw_value(&linux).map_err(failed)?),

@@ -4,9 +4,10 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, home, notify, pidfd, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, net_devices, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, resctrl, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
+use crate::compile::intel_rdt::{self, Wanted};
 use crate::compile::plan::Network;
 use crate::compile::{self, Plan, Request, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
@@ -52,6 +53,8 @@ pub struct Prepared {
     pub cgroup_owner: Option<u32>,
     /// Its hooks.
     pub hooks: Hooks,
+    /// Its resctrl group.
+    pub resctrl: Option<Wanted>,
     /// What the executor will do.
     pub plan: Plan,
     /// How many descriptors from 3 on are the container's.
@@ -113,7 +116,8 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     };
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
-    Ok(Prepared { bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, notifies, host, loaded })
+    let resctrl = loaded.spec.linux().as_ref().map(|linux| intel_rdt::resolve(linux, creation.id.as_str())).transpose()?.flatten();
+    Ok(Prepared { resctrl, bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, notifies, host, loaded })
 }
 
 /// What the symbolic links say that mounts are to copy. A source that is none, or is not there, is mounted, or is missed then.
@@ -283,6 +287,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
         annotations: spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         owner: prepared.host.euid,
         beneath: prepared.plan.on_host.then(|| sys::mount::id(&prepared.rootfs)).transpose()?,
+        resctrl: prepared.resctrl.as_ref().map(|wanted| resctrl::mount().map(|mount| resctrl::Group::of(wanted, &mount))).transpose()?,
         listener: seccomp.and_then(|seccomp| compile::seccomp::Listener::of(seccomp, &prepared.bundle)),
         place: prepared.place.clone(),
         resources: cgroup::remembered(spec.linux().as_ref())?,
@@ -324,6 +329,9 @@ impl Making<'_> {
         if cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }
+        if let Some((group, wanted)) = self.record.intent.resctrl.as_ref().zip(self.prepared.resctrl.as_ref()) {
+            group.create(wanted)?;
+        }
         let made = self.within(store, mode, &mut cgroup);
         made.map_err(|error| why::explained(error, Some(&cgroup)))
     }
@@ -339,6 +347,7 @@ impl Making<'_> {
         let host = &self.prepared.host;
         let mut executor =
             spawn(&self.prepared.plan, &self.prepared.place, Some(cgroup), gate.as_ref(), self.prepared.preserve_fds, &mut |child| {
+                self.record.intent.resctrl.as_ref().map_or(Ok(()), |group| group.join(child.pid))?;
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, host))
             })?;
         cgroup.release();

@@ -66,6 +66,9 @@ pub fn destroy(global: &Global, store: &Store, id: &Id, record: Option<&Record>)
 /// As of [`destroy`].
 pub fn bury(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
     record.intent.place.remove().doing(|| format!("cannot remove the cgroup of {id}"))?;
+    if let Some(group) = &record.intent.resctrl {
+        group.remove().doing(|| format!("cannot remove the resctrl group of {id}"))?;
+    }
     unmount(&record.intent).doing(|| format!("cannot unmount the root of {id}"))?;
     clear(global, store, id, record)
 }
@@ -103,10 +106,11 @@ fn end_process(record: &Record) -> Result<()> {
         Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)?
-        && cgroup.is_frozen()?
-    {
-        cgroup.thaw()?;
+    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+        cgroup.kill_own();
+        if cgroup.is_frozen()? {
+            cgroup.thaw()?;
+        }
     }
     if !lock::ended(&pidfd, PollTimeout::from(DEATH_MS))? {
         return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));

@@ -81,8 +81,9 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let mut executor =
         prepared.spawn(&plan, cgroup).map_err(|error| why::explained(error, Cgroup::open(&compact.place).ok().flatten().as_ref()))?;
     drop(prepared);
+    let agent = Agent::of(&store, &compact, &execution.id)?;
     store.unlock()?;
-    let mut serving = Serving { execution, compact: &compact, store: &store, process, console, pidfd_socket, terminal: None };
+    let mut serving = Serving { execution, process, console, pidfd_socket, terminal: None, agent };
     let carrier = match serving.begin(&mut executor, &plan) {
         Ok(carrier) => carrier,
         Err(error) => {
@@ -213,6 +214,7 @@ impl Prepared<'_> {
         let oom = self.process.oom_score_adj();
         let into = |cgroup: Option<&Cgroup>| {
             spawn(plan, &self.compact.place, cgroup, Some(&self.first), self.descriptors.count, &mut |child| {
+                self.compact.resctrl.as_ref().map_or(Ok(()), |group| group.join(child.pid))?;
                 oom.map_or(Ok(()), |score| oom_score_adj(child, score, &self.host))
             })
         };
@@ -237,12 +239,28 @@ impl Prepared<'_> {
 /// What the host does for the executor.
 struct Serving<'a> {
     execution: &'a Execution,
-    compact: &'a Compact<'a>,
-    store: &'a Store,
     process: &'a spec::Process,
     console: Option<OwnedFd>,
     pidfd_socket: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
+    agent: Option<Agent<'a>>,
+}
+
+/// Who is to have the descriptor of the process's seccomp filter.
+struct Agent<'a> {
+    listener: &'a Listener,
+    oci_version: &'a str,
+    /// The container's.
+    state: String,
+}
+
+impl Agent<'_> {
+    fn of<'a>(store: &Store, compact: &'a Compact<'_>, id: &Id) -> Result<Option<Agent<'a>>> {
+        let Some(listener) = &compact.listener else { return Ok(None) };
+        let record = store.read()?.ok_or_else(|| Error::from(Refused::Missing { id: id.clone() }))?;
+        let state = record.hook_state(id, Status::Running, compact.process.pid);
+        Ok(Some(Agent { listener, oci_version: &compact.oci_version, state }))
+    }
 }
 
 impl Serving<'_> {
@@ -259,16 +277,15 @@ impl Serving<'_> {
             carrier = self.terminal.take().map(terminal::Carrier::new).transpose()?;
             answer(&executor.talk, &[])?;
         }
-        let mut listener = self.compact.listener.as_deref();
         loop {
             match hear(&executor.talk)? {
-                Heard::Silence if leaving && listener.is_none() => return Ok(carrier),
+                Heard::Silence if leaving && self.agent.is_none() => return Ok(carrier),
                 Heard::Silence => return Err(crate::boot::spawn::dead(executor, "before its program was run")),
                 Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
                 // The filter is loaded; the program is not run before its agent has it.
                 Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
-                    if let Some(listener) = listener.take() {
-                        self.hand_over(listener, executor.process.pid, &filter)?;
+                    if let Some(Agent { listener, oci_version, state }) = self.agent.take() {
+                        hand_over(listener, oci_version, executor.process.pid, &state, &filter)?;
                     }
                     answer(&executor.talk, &[])?;
                 }
@@ -276,12 +293,6 @@ impl Serving<'_> {
                 Heard::Report(report, _) => return Err(Error::Other(format!("the executor sent an unexpected report: {report:?}"))),
             }
         }
-    }
-
-    fn hand_over(&self, listener: &Listener, pid: i32, filter: &OwnedFd) -> Result<()> {
-        let record = self.store.read()?.ok_or_else(|| Error::Other("the container has no record".to_owned()))?;
-        let state = record.hook_state(&self.execution.id, Status::Running, self.compact.process.pid);
-        hand_over(listener, &self.compact.oci_version, pid, &state, filter)
     }
 }
 

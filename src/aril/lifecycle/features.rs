@@ -44,7 +44,7 @@ fn linux() -> Value {
         "apparmor": { "enabled": true },
         "selinux": { "enabled": true },
         "memoryPolicy": { "modes": memory_policy::MODES, "flags": memory_policy::FLAGS },
-        "intelRdt": { "enabled": false, "schemata": false, "monitoring": false },
+        "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
         "mountExtensions": { "idmap": { "enabled": true } },
         "netDevices": { "enabled": true },
     })

@@ -2,6 +2,7 @@
 
 use super::list::{Entry, user_name};
 use super::{Id, Status};
+use crate::boot::resctrl;
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::Hook;
@@ -40,6 +41,9 @@ pub struct Intent {
     /// Who is told of system calls, where the seccomp profile notifies somebody.
     #[serde(default)]
     pub listener: Option<Listener>,
+    /// Its resctrl group.
+    #[serde(default)]
+    pub resctrl: Option<resctrl::Group>,
     /// Its cgroup.
     pub place: Place,
     /// What it is limited to, and its device rules, as `LinuxResources` in JSON; those of the last [`Line::Resources`].
@@ -297,6 +301,7 @@ mod tests {
             owner: 0,
             beneath: None,
             listener: None,
+            resctrl: None,
             place: Place::default(),
             resources: Value::Null,
             program: true,

@@ -4,7 +4,7 @@
 
 use super::create::Prepared;
 use crate::boot::talk::Label;
-use crate::boot::{idmaps, open};
+use crate::boot::{idmaps, open, resctrl};
 use crate::compile::hooks::Hook;
 use crate::compile::namespaces::{self, USER};
 use crate::compile::process::rlimits;
@@ -27,6 +27,7 @@ pub fn all(prepared: &Prepared) -> Vec<Error> {
     refusals.extend(namespaces(prepared));
     refusals.extend(idmap_programs(prepared));
     refusals.extend(sources(prepared));
+    refusals.extend(prepared.resctrl.as_ref().and_then(|_| resctrl::mount().err()));
     refusals.extend(limits(prepared));
     refusals.extend(hooks(prepared));
     refusals.extend(program(prepared));

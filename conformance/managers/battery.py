@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -861,6 +862,40 @@ def _(m):
     expect(result, 127, err="no-such-program.*(executable file not found|no such file or directory)")
     if '"level"' in result.err or "level=error" in result.err:
         raise Failed(f"expected the message without its log's dress\n{result}")
+
+
+@test("no cgroup of its own, by --cgroups=disabled", "podman")
+def _(m):
+    config = pathlib.Path(m.home, new_name() + ".conf")
+    config.write_text(
+        '[engine]\nruntime = "under-test"\nruntime_supports_nocgroup = ["under-test"]\n'
+        f'[engine.runtimes]\nunder-test = ["{named(m)}"]\n'
+    )
+    # Podman refuses limits beside it, and has some of its own.
+    argv = m.argv("run", "--rm", "--cgroups=disabled", "--cgroupns=host", "--network=none", *ulimits(), image.NAME, config=config)
+    expect(call([*argv, "cat", "/proc/self/cgroup"]), out=pathlib.Path("/proc/self/cgroup").read_text().strip())
+
+
+@test("a container that says itself when it is ready: --sdnotify=container", "podman")
+def _(m):
+    path = f"{m.home}/{new_name()}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(PATIENCE)
+        # syslog's client is the one program of the image that writes to such a socket.
+        script = 'ln -s $NOTIFY_SOCKET /dev/log; logger "$(printf "is up\\nREADY=1")"; sleep 1000'
+        name = new_name()
+        result = call(
+            m.argv("run", "--detach", f"--name={name}", "--sdnotify=container", *m.flags(), image.NAME, *shell(script)),
+            env={"NOTIFY_SOCKET": path},
+        )
+        try:
+            expect(result)
+            heard = ""
+            while "READY=1" not in heard:
+                heard = manager.recv(4096).decode()
+        finally:
+            m.remove(name)
 
 
 def named(m):

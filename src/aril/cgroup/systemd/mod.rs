@@ -7,6 +7,8 @@
 //! systemd is told of every limit that it has a word for ([`properties`]), and then aril writes them all: systemd has words for some, and rounds.
 //! `Delegate=` has systemd leave alone what is below the cgroup, and `CollectMode=` has it forget the unit when it fails.
 //!
+//! Freezing needs no word with systemd: it writes `cgroup.freeze` of units that it froze itself, and of no other.
+//!
 //! Device rules stay aril's own program on cgroup v2: systemd attaches its programs beside those of others, and without `DeviceAllow=` none. On
 //! v1, where systemd would write "allow all" into the same files when it is reloaded, it is given the rules.
 

@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = suite![
     they_are_for_bind_mounts: [Need::Runtime("aril")],
     a_mount_label_without_selinux_is_refused: [Need::Runtime("aril"), Need::NoSelinux],
     a_label_of_every_mount: [Need::Runtime("aril"), Need::Selinux],
+    a_label_of_the_process: [Need::Runtime("aril"), Need::Selinux],
 ];
 
 /// A link on the host to a file of the host.
@@ -177,4 +178,15 @@ fn a_label_of_every_mount(t: &Case) {
     let seen: Vec<&str> = out.lines().collect();
     assert_eq!(seen[..5], [label; 5], "{places:?}");
     assert_ne!(seen[5], label, "procfs is the policy's");
+}
+
+fn a_label_of_the_process(t: &Case) {
+    let label = "system_u:system_r:init_t:s0";
+    let out = t.sh("cat /proc/self/attr/current", |b| {
+        b.edit(|c| c["process"]["selinuxLabel"] = json!(label));
+    });
+    assert_eq!(out.trim_end_matches(['\0', '\n']), label);
+    let b = t.bundle();
+    b.edit(|c| c["process"]["selinuxLabel"] = json!("no_u:no_r:no_t:s0"));
+    assert_has(&t.refused(&b), "(/process/selinuxLabel)");
 }

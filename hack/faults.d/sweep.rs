@@ -63,6 +63,8 @@ pub struct Extent {
     pub faults: Vec<Fault>,
     /// At most so many calls of a role, evenly spread; all if `None`.
     pub calls: Option<usize>,
+    /// So long a command may take: where that is too short for all calls, the step between them is wider.
+    pub budget: Option<Duration>,
     /// The first and last number of calls, for a closer look.
     pub only: Option<(Role, usize, usize)>,
 }
@@ -73,7 +75,10 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
         report.skipped.push(reason);
         return;
     }
-    let baseline = match baseline(world, verb) {
+    let begun = std::time::Instant::now();
+    let undisturbed = baseline(world, verb);
+    let took = begun.elapsed();
+    let baseline = match undisturbed {
         Ok(outcome) => outcome,
         Err(error) => {
             report.row(verb.name()).wrong += 1;
@@ -86,7 +91,15 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
     say(&format!("{}: {} calls on the host's side, {} on the container's", verb.name(), count(Role::Host), count(Role::Container)));
     for role in [Role::Host, Role::Container] {
         let Some(calls) = baseline.calls.get(&role) else { continue };
-        let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
+        let mut step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
+        if let Some(budget) = extent.budget {
+            let points = u32::try_from(calls.len() * extent.faults.len()).unwrap_or(u32::MAX);
+            let all = took * points;
+            step = usize::try_from(all.as_millis() / (budget / 2).as_millis()).unwrap_or(0) + 1;
+            if step > 1 {
+                say(&format!("{}: every {step}. call of the {}: this machine is slow", verb.name(), role.name()));
+            }
+        }
         for (number, call) in calls.iter().enumerate().step_by(step) {
             if extent.only.is_some_and(|(only, from, to)| role != only || number < from || number > to) {
                 continue;

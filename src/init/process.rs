@@ -323,7 +323,7 @@ impl EndsBy {
 /// The caller says go; one that hangs up instead (it was killed, or only looked) leaves the container waiting.
 fn begin(talk: &mut Talk) -> bool {
     let mut go = [0_u8; 4];
-    let n = sys::read(talk.socket(), &mut go).unwrap_or(0);
+    let n = sys::read(talk.socket(), &mut go).or_else(|_| sys::read(talk.socket(), &mut go)).unwrap_or(0);
     if n < go.len() {
         talk.replace(-1);
     }

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = suite![
     capabilities_are_recognised: [Need::Runtime("aril")],
     seccomp_names_are_recognised: [Need::Runtime("aril")],
     memory_policies_are_recognised: [Need::Runtime("aril")],
+    what_is_not_enabled_is_refused_by_name: [Need::Runtime("aril")],
     what_containerd_and_docker_look_for,
     annotations_are_named_like_domains: [Need::Runtime("aril")],
     annotations_that_change_something_are_listed: [Need::Runtime("aril")],
@@ -207,6 +208,17 @@ fn memory_policies_are_recognised(t: &Case) {
     }
     for flag in names(&policy["flags"]) {
         accepted(t, flag, |c| c["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]}));
+    }
+}
+
+fn what_is_not_enabled_is_refused_by_name(t: &Case) {
+    let features = features(t);
+    for (key, value) in [("intelRdt", json!({"closID": "a"})), ("netDevices", json!({"lo": {"name": "x"}}))] {
+        let b = t.bundle();
+        b.edit(|c| c["linux"][key] = value);
+        let output = t.rt(&["explain", "--bundle", b.dir().to_str().unwrap()]).run();
+        let unsupported = output.stderr.contains("not yet supported");
+        assert_eq!(features["linux"][key]["enabled"], !unsupported, "{key}: {}", output.stderr);
     }
 }
 

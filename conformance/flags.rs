@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = suite![
     original_groups_are_kept: [Need::Runtime("aril")],
     a_profile_with_an_unknown_call_can_be_refused: [Need::Runtime("aril")],
     another_handler_is_refused: [Need::Runtime("aril")],
+    a_kind_of_context_that_is_none_is_refused: [Need::Runtime("aril")],
     checkpoints_are_said_to_be_missing: [Need::Runtime("aril")],
     spec_by_another_name: [Need::Runtime("aril")],
     the_state_root_is_made_sticky: [Need::Runtime("aril")],
@@ -113,6 +114,12 @@ fn another_handler_is_refused(t: &Case) {
     let b = t.bundle();
     b.edit(|c| c["annotations"] = json!({"run.oci.handler": "krun"}));
     assert_has(&t.refused(&b), "handler \"krun\" is not supported");
+}
+
+fn a_kind_of_context_that_is_none_is_refused(t: &Case) {
+    let b = t.bundle();
+    b.edit(|c| c["annotations"] = json!({"run.oci.mount_context_type": "size=1,context"}));
+    assert_has(&t.refused(&b), "(/annotations/run.oci.mount_context_type)");
 }
 
 fn checkpoints_are_said_to_be_missing(t: &Case) {

@@ -13,6 +13,8 @@ mod devices;
 mod errors;
 mod events;
 mod exec;
+mod exec_attached;
+mod exec_security;
 mod fallback;
 mod features;
 mod flags;
@@ -70,6 +72,8 @@ const PARTS: &[(&str, &[Test])] = &[
     ("errors", errors::TESTS),
     ("events", events::TESTS),
     ("exec", exec::TESTS),
+    ("exec_attached", exec_attached::TESTS),
+    ("exec_security", exec_security::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
     ("flags", flags::TESTS),

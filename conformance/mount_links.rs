@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = suite![
     they_are_for_bind_mounts: [Need::Runtime("aril")],
     a_mount_label_without_selinux_is_refused: [Need::Runtime("aril"), Need::NoSelinux],
     a_label_of_every_mount: [Need::Runtime("aril"), Need::Selinux],
+    a_label_of_the_process: [Need::Runtime("aril"), Need::Selinux],
 ];
 
 /// A link on the host to a file of the host.
@@ -169,13 +170,23 @@ fn a_mount_label_without_selinux_is_refused(t: &Case) {
 fn a_label_of_every_mount(t: &Case) {
     // The policy of a plain Debian knows this type.
     let label = "system_u:object_r:tmp_t:s0";
-    let out = t.sh(
-        "grep -E ' (/dev|/dev/shm|/dev/pts|/mnt) ' /proc/self/mountinfo; cat /proc/self/mountinfo >/dev/null; ls -dZ /dev/mqueue /mnt",
-        |b| {
-            b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"}));
-            b.edit(|c| c["linux"]["mountLabel"] = json!(label));
-        },
-    );
-    assert_eq!(out.matches(&format!("context=\"{label}\"")).count() + out.matches(&format!("context={label}")).count(), 4, "{out}");
-    assert_has(&out, &format!("{label} /dev/mqueue"));
+    let places = ["/dev", "/dev/shm", "/dev/pts", "/dev/mqueue", "/mnt"];
+    let out = t.sh(&format!("for at in {}; do probe label $at; done; probe label /proc", places.join(" ")), |b| {
+        b.mount(json!({"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"}));
+        b.edit(|c| c["linux"]["mountLabel"] = json!(label));
+    });
+    let seen: Vec<&str> = out.lines().collect();
+    assert_eq!(seen[..5], [label; 5], "{places:?}");
+    assert_ne!(seen[5], label, "procfs is the policy's");
+}
+
+fn a_label_of_the_process(t: &Case) {
+    let label = "system_u:system_r:init_t:s0";
+    let out = t.sh("cat /proc/self/attr/current", |b| {
+        b.edit(|c| c["process"]["selinuxLabel"] = json!(label));
+    });
+    assert_eq!(out.trim_end_matches(['\0', '\n']), label);
+    let b = t.bundle();
+    b.edit(|c| c["process"]["selinuxLabel"] = json!("no_u:no_r:no_t:s0"));
+    assert_has(&t.refused(&b), "(/process/selinuxLabel)");
 }

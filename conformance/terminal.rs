@@ -27,12 +27,12 @@ pub const TESTS: &[Test] = suite![
 ];
 
 /// A pty of the test's own; the runtime is at its slave.
-struct Pty {
-    master: OwnedFd,
+pub(crate) struct Pty {
+    pub(crate) master: OwnedFd,
     slave: String,
 }
 
-fn pty(rows: u16, columns: u16) -> Pty {
+pub(crate) fn pty(rows: u16, columns: u16) -> Pty {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -43,7 +43,7 @@ fn pty(rows: u16, columns: u16) -> Pty {
 }
 
 impl Pty {
-    fn open(&self) -> File {
+    pub(crate) fn open(&self) -> File {
         // O_NOCTTY, lest it become the terminal of the test itself.
         rustix::fs::open(
             &self.slave,
@@ -55,12 +55,17 @@ impl Pty {
     }
 
     fn run(&self, t: &Case, b: &Bundle) -> Child {
+        self.call(t.run_call(&[], b))
+    }
+
+    /// Makes a call at this terminal.
+    pub(crate) fn call(&self, call: Call<'_>) -> Child {
         let stdio = || Stdio::from(self.open());
-        t.run_call(&[], b).shell("exec setsid -c \"$@\"").spawn(stdio(), stdio(), stdio())
+        call.shell("exec setsid -c \"$@\"").spawn(stdio(), stdio(), stdio())
     }
 
     /// What has come until `enough` is content.
-    fn read_until(&self, text: &mut String, enough: impl Fn(&str) -> bool) {
+    pub(crate) fn read_until(&self, text: &mut String, enough: impl Fn(&str) -> bool) {
         let seen = std::cell::RefCell::new(std::mem::take(text));
         eventually("the terminal says it", || {
             let mut bytes = [0; 4096];

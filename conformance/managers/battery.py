@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -181,14 +182,11 @@ def _(m):
     expect(result, out="to out", err="to err")
 
 
-@test("a terminal: its name, its size, and what is typed")
-def _(m):
-    # The size comes after the start (the manager sets it), so the program looks until it is there.
-    script = 'tty; until [ "$(stty size 2>/dev/null)" = "33 101" ]; do sleep 0.1; done; stty size; read line; echo "read $line"; exit 42'
+def session(argv):
+    """A session at a terminal of 33 rows and 101 columns: the program prints its size, and reads a line. Its screen and exit code."""
     child, master = pty.fork()
     if child == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
-        argv = m.tty_argv(*shell(script))
         os.execvp(argv[0], argv)
     screen, typed, deadline = "", False, time.monotonic() + PATIENCE
     try:
@@ -207,8 +205,139 @@ def _(m):
     finally:
         os.close(master)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    lines = [line.strip() for line in screen.splitlines() if line.strip()]
-    expect_equal((lines, code), (["/dev/pts/0", "33 101", "some words", "read some words"], 42), "screen and exit code")
+    return [line.strip() for line in screen.splitlines() if line.strip()], code
+
+
+# The size comes after the start (the manager sets it), so the program looks until it is there.
+AT_TERMINAL = 'tty; until [ "$(stty size 2>/dev/null)" = "33 101" ]; do sleep 0.1; done; stty size; read line; echo "read $line"; exit 42'
+
+
+@test("a terminal: its name, its size, and what is typed")
+def _(m):
+    screen = session(m.tty_argv(*shell(AT_TERMINAL)))
+    expect_equal(screen, (["/dev/pts/0", "33 101", "some words", "read some words"], 42), "screen and exit code")
+
+
+# Another process in a container
+
+
+@test("exec prints what the program prints, and ends as it does")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        for code in (0, 1, 42):
+            expect(m.exec(name, *shell(f"echo out; echo err >&2; exit {code}")), code, out="out", err="err")
+
+
+@test("exec of a program that is not there: 127; of one that cannot be executed: 126")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        # ctr has one exit code for every failure to start.
+        ctr = m.name == "containerd"
+        # Docker before 25 has one for every failure of exec.
+        old = m.name == "docker" and int(must(m.argv("version", "--format={{.Server.Version}}")).split(".")[0]) < 25
+        missing = "no-such-program.*(executable file not found|no such file or directory)"
+        denied = "permission denied"
+        # Docker writes what exec was told to standard output.
+        for command, code, words in (("no-such-program", 127, missing), ("/etc/passwd", 126, denied)):
+            result = m.exec(name, command)
+            expect_equal(result.code, 1 if ctr else 126 if old else code, f"exit code of {command}")
+            if not re.search(words, result.out + result.err, re.IGNORECASE):
+                raise Failed(f"expected words like {words!r}\n{result}")
+
+
+@test("exec with the container's environment, and another user and directory")
+def _(m):
+    with started(m, "sleep", "1000", env=["GREETING=hello"]) as name:
+        result = m.exec(name, *shell('echo "$GREETING $(id -u):$(id -g) $(pwd)"'), user="1234:5678", cwd="/usr/bin")
+        expect(result, out="hello 1234:5678 /usr/bin")
+
+
+@test("exec runs in the container's namespaces and cgroup")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        ours = [os.readlink(f"/proc/{m.pid(name)}/ns/{kind}") for kind in ("mnt", "pid", "net", "ipc", "uts")]
+        links = "for i in mnt pid net ipc uts; do readlink /proc/self/ns/$i; done; cat /proc/self/cgroup"
+        result = m.exec(name, *shell(links))
+        expect_equal(result.out.split()[:5], ours, "namespaces")
+        expect_equal(result.out.split()[5:], m.exec(name, "cat", "/proc/1/cgroup").out.split(), "cgroups")
+
+
+@test("standard input of exec comes through, and its end")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        data = bytes(range(256)) * 2000
+        expect(m.exec(name, *shell("wc -c; sleep 0.1"), stdin=data), out=str(len(data)))
+
+
+@test("a terminal session by exec")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        screen, code = session(m.exec_argv(name, *shell(AT_TERMINAL), tty=True))
+        expect_equal((screen[1:], code), (["33 101", "some words", "read some words"], 42), "screen and exit code")
+
+
+@test("exec in the background")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        expect(m.exec(name, *shell("echo here > /dev/shm/note; exec sleep 999"), detach=True))
+        until(lambda: m.exec(name, "cat", "/dev/shm/note").out.strip() == "here", "the process in the background writes")
+
+
+@test("exec with the container's seccomp profile, capabilities and limits")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        facts = "grep -E '^(Seccomp|NoNewPrivs|Cap...):' /proc/$1/status; grep 'open files' /proc/$1/limits"
+        own = m.exec(name, *shell(facts), "sh", "self")
+        expect(m.exec(name, *shell(facts), "sh", "1"), out=own.out.strip())
+
+
+@test("forty execs at once")
+def _(m):
+    with started(m, "sleep", "1000") as name, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda i: m.exec(name, *shell(f"echo {i}; exit {i}")), range(40)))
+    for i, result in enumerate(results):
+        expect(result, i, out=str(i))
+
+
+@test("exec in a paused container is refused, and goes again when it is resumed", "podman", "docker")
+def _(m):
+    with started(m, "sleep", "1000") as name:
+        must(m.argv("pause", name))
+        refused = m.exec(name, "true")
+        must(m.argv("unpause", name))
+        if refused.code == 0:
+            raise Failed(f"exec in a paused container is not refused\n{refused}")
+        expect(m.exec(name, "true"))
+
+
+@test("exec ends with the container")
+def _(m):
+    with started(m, "sleep", "1000") as name, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(m.exec, name, *shell("echo here > /dev/shm/note; exec sleep 999"))
+        until(lambda: m.exec(name, "cat", "/dev/shm/note").out.strip() == "here", "the process writes")
+        m.kill(name)
+        m.wait(name)
+        code = running.result(PATIENCE).code
+        if code not in (1, 137, 255):
+            raise Failed(f"exec ends with {code}")
+
+
+@test("health check", "podman", "docker")
+def _(m):
+    flags = ["--health-cmd=test -e /dev/shm/well", "--health-interval=1s", "--health-retries=1"]
+    if m.name == "podman":
+        # Without systemd nobody but the user runs it.
+        flags[1] = "--health-interval=disable"
+    with started(m, "sleep", "1000", more=flags) as name:
+        if m.name == "podman":
+            expect(call(m.argv("healthcheck", "run", name)), 1)
+            must(m.exec_argv(name, "touch", "/dev/shm/well"))
+            expect(call(m.argv("healthcheck", "run", name)))
+            return
+        health = lambda: must(m.argv("inspect", "--format={{.State.Health.Status}}", name))
+        until(lambda: health() == "unhealthy", "the container is unhealthy")
+        must(m.exec_argv(name, "touch", "/dev/shm/well"))
+        until(lambda: health() == "healthy", "the container is healthy")
 
 
 # File systems
@@ -861,6 +990,40 @@ def _(m):
     expect(result, 127, err="no-such-program.*(executable file not found|no such file or directory)")
     if '"level"' in result.err or "level=error" in result.err:
         raise Failed(f"expected the message without its log's dress\n{result}")
+
+
+@test("no cgroup of its own, by --cgroups=disabled", "podman")
+def _(m):
+    config = pathlib.Path(m.home, new_name() + ".conf")
+    config.write_text(
+        '[engine]\nruntime = "under-test"\nruntime_supports_nocgroup = ["under-test"]\n'
+        f'[engine.runtimes]\nunder-test = ["{named(m)}"]\n'
+    )
+    # Podman refuses limits beside it, and has some of its own.
+    argv = m.argv("run", "--rm", "--cgroups=disabled", "--cgroupns=host", "--network=none", *ulimits(), image.NAME, config=config)
+    expect(call([*argv, "cat", "/proc/self/cgroup"]), out=pathlib.Path("/proc/self/cgroup").read_text().strip())
+
+
+@test("a container that says itself when it is ready: --sdnotify=container", "podman")
+def _(m):
+    path = f"{m.home}/{new_name()}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(PATIENCE)
+        # syslog's client is the one program of the image that writes to such a socket.
+        script = 'ln -s $NOTIFY_SOCKET /dev/log; logger "$(printf "is up\\nREADY=1")"; sleep 1000'
+        name = new_name()
+        result = call(
+            m.argv("run", "--detach", f"--name={name}", "--sdnotify=container", *m.flags(), image.NAME, *shell(script)),
+            env={"NOTIFY_SOCKET": path},
+        )
+        try:
+            expect(result)
+            heard = ""
+            while "READY=1" not in heard:
+                heard = manager.recv(4096).decode()
+        finally:
+            m.remove(name)
 
 
 def named(m):

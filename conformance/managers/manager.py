@@ -189,6 +189,17 @@ class DockerLike(Manager):
     def tty_argv(self, *command):
         return self.run_argv(*command, head=("--interactive", "--tty"))
 
+    def exec_argv(self, name, *command, user=None, cwd=None, env=(), tty=False, stdin=False, detach=False):
+        flags = [f"--user={user}"] if user else []
+        flags += [f"--workdir={cwd}"] if cwd else []
+        flags += [f"--env={variable}" for variable in env]
+        flags += [flag for flag, on in (("--tty", tty), ("--interactive", stdin or tty), ("--detach", detach)) if on]
+        return self.argv("exec", *flags, name, *command)
+
+    def exec(self, name, *command, stdin=None, **options):
+        """Another process in a container. Returns its Result."""
+        return call(self.exec_argv(name, *command, stdin=stdin is not None, **options), stdin=stdin or b"")
+
     def start(self, *command, **options):
         """A container in the background. Returns its name."""
         name = new_name()
@@ -398,6 +409,17 @@ class Containerd(Manager):
 
     def tty_argv(self, *command):
         return self.run_argv(*command, head=("--rm", "--tty"))
+
+    def exec_argv(self, name, *command, user=None, cwd=None, tty=False, detach=False):
+        flags = ["--exec-id", new_name()]
+        flags += ["--user", user] if user else []
+        flags += ["--cwd", cwd] if cwd else []
+        flags += [flag for flag, on in (("--tty", tty), ("--detach", detach)) if on]
+        return self.argv("task", "exec", *flags, name, *command)
+
+    def exec(self, name, *command, stdin=None, **options):
+        """Another process in a container. Returns its Result."""
+        return call(self.exec_argv(name, *command, **options), stdin=stdin or b"")
 
     def start(self, *command, **options):
         name = new_name()

@@ -14,24 +14,26 @@ HERE = "/bench"
 PROGRAMS = {"aril": f"{HERE}/aril", "crun": "/usr/bin/crun", "runc": "/usr/sbin/runc"}
 
 
-def bundle(name):
-    """A bundle of the default configuration (runc's, for all alike) whose process is the no-op; its path."""
+def bundle(name, program="noop", change=lambda config: None):
+    """A bundle of the default configuration (runc's, for all alike) whose process is `program`; its path."""
     path = f"{HERE}/bundles/{name}"
     for directory in ("bin", "proc", "sys", "dev"):
         os.makedirs(f"{path}/rootfs/{directory}")
     shutil.copy(f"{HERE}/noop", f"{path}/rootfs/bin/true")
+    shutil.copy(f"{HERE}/{program}", f"{path}/rootfs/bin/{program}")
     subprocess.run([PROGRAMS["runc"], "spec", "--bundle", path], check=True)
     with open(f"{path}/config.json") as file:
         config = json.load(file)
-    config["process"]["args"] = ["/bin/true"]
+    config["process"]["args"] = [f"/bin/{program}"]
     config["process"]["terminal"] = False
+    change(config)
     with open(f"{path}/config.json", "w") as file:
         json.dump(config, file)
     return path
 
 
 def sample(plan, options):
-    """Runs the plan, a list of (kind, subject, argv) as sample.c has it; the median of each subject in milliseconds."""
+    """Runs the plan, a list of (kind, subject, argv) as sample.c has it; two medians of each subject in milliseconds, wall and processor time."""
     lines = "".join("\t".join([kind, subject, *argv]) + "\n" for kind, subject, argv in plan)
     command = [f"{HERE}/sample", str(options.rounds), "5", "20"]
     done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True)
@@ -39,9 +41,9 @@ def sample(plan, options):
         sys.exit(done.returncode)
     samples = {subject: [] for _, subject, _ in plan}
     for line in done.stdout.splitlines():
-        subject, nanoseconds = line.split()
-        samples[subject].append(int(nanoseconds) / 1e6)
-    return {subject: statistics.median(values) for subject, values in samples.items()}
+        subject, wall, cpu = line.split()
+        samples[subject].append((int(wall) / 1e6, int(cpu) / 1e6))
+    return [{subject: statistics.median(value[i] for value in values) for subject, values in samples.items()} for i in (0, 1)]
 
 
 def table(head, rows):
@@ -67,7 +69,44 @@ def run(options):
     plan = [("timed", "no-op", [f"{HERE}/noop"]), ("timed", "floor", [f"{HERE}/floor", bundle("floor") + "/rootfs"])]
     for name in options.runtimes:
         plan.append(("timed", name, [PROGRAMS[name], "run", "--bundle", bundle(name), "{}"]))
-    ratio_table(sample(plan, options))
+    ratio_table(sample(plan, options)[0])
+
+
+def docker_seccomp(config):
+    """Gives a configuration the profile that Docker gives a container with the capabilities of this one, and no others."""
+    with open(f"{HERE}/seccomp.json") as file:
+        profile = json.load(file)
+    mine, release = config["process"]["capabilities"]["bounding"], tuple(int(n) for n in platform.release().split(".")[:2])
+    machine = {"x86_64": ("SCMP_ARCH_X86_64", "amd64"), "aarch64": ("SCMP_ARCH_AARCH64", "arm64")}[platform.machine()]
+
+    def meant(condition, all_of):
+        facts = [cap in mine for cap in condition.get("caps") or []]
+        if "arches" in condition:
+            facts.append(machine[1] in condition["arches"])
+        if "minKernel" in condition:
+            facts.append(release >= tuple(int(n) for n in condition["minKernel"].split(".")))
+        return all(facts) if all_of else any(facts)
+
+    rules = [r for r in profile["syscalls"] if meant(r.get("includes") or {}, True) and not meant(r.get("excludes") or {}, False)]
+    keys = ("names", "action", "args", "errnoRet")
+    natives = [entry for entry in profile["archMap"] if entry["architecture"] == machine[0]]
+    config["linux"]["seccomp"] = {
+        "defaultAction": profile["defaultAction"], "defaultErrnoRet": profile.get("defaultErrnoRet"),
+        "architectures": [machine[0], *(natives[0]["subArchitectures"] or [])],
+        "syscalls": [{key: rule[key] for key in keys if rule.get(key) is not None} for rule in rules]}
+
+
+def execute(options):
+    plan = [("timed", "no-op", [f"{HERE}/noop"])]
+    for name in options.runtimes:
+        program = PROGRAMS[name]
+        # The container's process keeps these files, so none may be a pipe that somebody waits on.
+        subprocess.run([program, "run", "--detach", "--bundle", bundle(name, "wait", docker_seccomp), f"bench-{name}"],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        plan.append(("timed", name, [program, "exec", f"bench-{name}", "/bin/true"]))
+    for what, medians in zip(("wall time", "processor time"), sample(plan, options)):
+        print(f"{what}:")
+        ratio_table(medians)
 
 
 def memory(options):
@@ -178,7 +217,7 @@ def clean(options):
             subprocess.run([PROGRAMS[name], "delete", "--force", container])
 
 
-BENCHMARKS = {"run": run, "memory": memory, "memory-floor": memory_floor, "delete": delete}
+BENCHMARKS = {"run": run, "exec": execute, "memory": memory, "memory-floor": memory_floor, "delete": delete}
 
 
 def main():

@@ -5,8 +5,9 @@
    PLAN holds one command a line, its words separated by tabs:
        KIND  SUBJECT  PROGRAM  ARG...
    KIND is `before`, `timed` or `after`; the lines of a subject are run in the order of the plan, in every round. `{}`
-   in an argument stands for a name that is unique to subject and round. SAMPLES holds a line `SUBJECT NANOSECONDS`
-   for each timed command of each round after the first WARMUP ones: from before vfork until it has been waited for.
+   in an argument stands for a name that is unique to subject and round. SAMPLES holds a line `SUBJECT WALL CPU`, both in
+   nanoseconds, for each timed command of each round after the first WARMUP ones: from before vfork until it has been
+   waited for, and what it and the processes that it waited for used of the processors.
 
    The order of the subjects changes at random from round to round, and each waits PAUSE-MS before its turn: the
    kernel takes a dead container's namespaces apart in the background, and that must not be the next one's bill.
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,6 +77,7 @@ static void run(const struct command *c, const char *name, FILE *samples)
 			die("asprintf");
 	}
 	struct timespec from, to;
+	struct rusage used;
 	int status;
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	pid_t pid = vfork();
@@ -84,9 +87,9 @@ static void run(const struct command *c, const char *name, FILE *samples)
 	}
 	if (pid < 0)
 		die("vfork");
-	while (waitpid(pid, &status, 0) < 0)
+	while (wait4(pid, &status, 0, &used) < 0)
 		if (errno != EINTR)
-			die("waitpid");
+			die("wait4");
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	if (status != 0) {
 		fprintf(stderr, "sample: %s, %s: wait status %#x:", c->subject, c->kind, (unsigned)status);
@@ -96,8 +99,10 @@ static void run(const struct command *c, const char *name, FILE *samples)
 		exit(1);
 	}
 	if (samples && !strcmp(c->kind, "timed"))
-		fprintf(samples, "%s %lld\n", c->subject,
-			(to.tv_sec - from.tv_sec) * 1000000000LL + to.tv_nsec - from.tv_nsec);
+		fprintf(samples, "%s %lld %lld\n", c->subject,
+			(to.tv_sec - from.tv_sec) * 1000000000LL + to.tv_nsec - from.tv_nsec,
+			(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000LL
+				+ (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000LL);
 	for (int i = 0; argv[i]; i++)
 		free(argv[i]);
 }

@@ -86,7 +86,7 @@ impl Options {
         let mut options = Options {
             parts: Vec::new(),
             load: 1000,
-            extent: Extent { faults: sweep::all_faults(20), calls: None, only: None },
+            extent: Extent { faults: sweep::all_faults(20), calls: None, budget: None, only: None },
             environment: String::new(),
         };
         for word in words {
@@ -100,6 +100,7 @@ impl Options {
                 "--quick" => {
                     options.parts.extend([Verb::Create, Verb::Start, Verb::Delete].map(Part::Sweep));
                     options.extent.faults = faults("kill,ENOMEM");
+                    options.extent.budget = Some(std::time::Duration::from_secs(50));
                 }
                 "pairs" => options.parts.push(Part::Pairs),
                 "wear" => options.parts.push(Part::Wear),

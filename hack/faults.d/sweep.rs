@@ -5,7 +5,7 @@ use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
 use crate::verbs::{Before, Verb, plain, prepare, wrong};
 use crate::world::{ID, Residue, World};
 use nix::errno::Errno;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 const SETTLE: Duration = Duration::from_millis(1000);
@@ -63,6 +63,8 @@ pub struct Extent {
     pub faults: Vec<Fault>,
     /// At most so many calls of a role, evenly spread; all if `None`.
     pub calls: Option<usize>,
+    /// So long a command may take: where that is too short for all calls, some are left out.
+    pub budget: Option<Duration>,
     /// The first and last number of calls, for a closer look.
     pub only: Option<(Role, usize, usize)>,
 }
@@ -87,16 +89,33 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
     for role in [Role::Host, Role::Container] {
         let Some(calls) = baseline.calls.get(&role) else { continue };
         let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
-        for (number, call) in calls.iter().enumerate().step_by(step) {
-            if extent.only.is_some_and(|(only, from, to)| role != only || number < from || number > to) {
-                continue;
+        let numbers: Vec<usize> = (0..calls.len())
+            .step_by(step)
+            .filter(|n| !extent.only.is_some_and(|(only, from, to)| role != only || *n < from || *n > to))
+            .collect();
+        let begun = Instant::now();
+        // Where the time is short, what was tested is spread over all of them.
+        let spread = (0..SPREAD).map(|i| i * 5 % SPREAD).flat_map(|first| numbers.iter().skip(first).step_by(SPREAD));
+        for (done, number) in spread.enumerate() {
+            if extent.budget.is_some_and(|budget| begun.elapsed() > budget / 2) {
+                let left = numbers.len() - done;
+                report.skipped.push(format!(
+                    "{}: {left} of {} calls of the {}: this machine is too slow for all",
+                    verb.name(),
+                    numbers.len(),
+                    role.name()
+                ));
+                break;
             }
-            for fault in extent.faults.iter().filter(|fault| applies(**fault, call, verb)) {
-                one(world, verb, Point { role, number, fault: *fault }, report);
+            for fault in extent.faults.iter().filter(|fault| applies(**fault, &calls[*number], verb)) {
+                one(world, verb, Point { role, number: *number, fault: *fault }, report);
             }
         }
     }
 }
+
+/// So many rounds, each over the whole of the calls.
+const SPREAD: usize = 8;
 
 pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
     prepare(world, verb.before(), verb.kind())?;
@@ -107,8 +126,8 @@ pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
         return Err(format!("{:?}: {}", outcome.end, outcome.error.trim()));
     }
     let residue = if verb.before() == Before::Nothing { world.look() } else { Residue::default() };
-    crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, None, init, &residue, &outcome.output).is_none());
-    if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, &outcome.output)
+    crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error)).is_none());
+    if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error))
         .filter(|_| !matches!(verb, Verb::Run | Verb::Delete | Verb::DeleteForce))
     {
         return Err(what);
@@ -170,10 +189,12 @@ fn judge(
         if verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run) { 100 } else { 0 };
     let mut residue = world.settle(Duration::from_millis(patience));
     if matches!(verb, Verb::Start | Verb::StartUserns | Verb::Kill) {
-        crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, Some(point.fault), init, &residue, &outcome.output).is_none());
+        crate::verbs::wait_a_moment(|| {
+            wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)).is_none()
+        });
         residue = world.look();
     }
-    if let Some(what) = wrong(world, verb, outcome.end, Some(point.fault), init, &residue, &outcome.output) {
+    if let Some(what) = wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)) {
         report.row(verb.name()).wrong += 1;
         report.finding(format!("{}: {what}: {}", name(outcome), outcome.error.trim()));
     }

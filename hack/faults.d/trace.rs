@@ -462,9 +462,13 @@ impl Tracer {
     }
 
     fn let_go(&mut self) {
+        // One that was just made may not have been heard of: it stands, with what it was born with.
+        for pid in traced() {
+            self.tracees.entry(pid).or_insert_with(|| Tracee::new(Role::Container));
+        }
         // One that stands is let go at once; the others are stopped for it.
         self.tracees.retain(|pid, _| ptrace::detach(Pid::from_raw(*pid), None).is_err() && ptrace::interrupt(Pid::from_raw(*pid)).is_ok());
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + Duration::from_secs(10);
         while !self.tracees.is_empty() && Instant::now() < end {
             // Of any: the end of a namespace's first process waits until the others' ends have been taken.
             let pid = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
@@ -515,6 +519,13 @@ fn wait_for_child(milliseconds: u64) {
 fn timed_wait(set: &SigSet, limit: nix::sys::time::TimeSpec) -> i32 {
     // SAFETY: a set and a time to read; nobody wants the siginfo.
     unsafe { nix::libc::sigtimedwait(set.as_ref(), std::ptr::null_mut(), limit.as_ref()) }
+}
+
+/// The processes that this one traces.
+fn traced() -> Vec<i32> {
+    let own = format!("TracerPid:\t{}\n", std::process::id());
+    let pids = crate::world::names(Path::new("/proc")).into_iter().filter_map(|name| name.parse::<i32>().ok());
+    pids.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains(&own))).collect()
 }
 
 /// The thread group of a thread.

@@ -287,7 +287,8 @@ impl World {
         residue.mounts = mounts().difference(&self.mounts).cloned().collect();
         let files = self.file_list();
         residue.files = files.symmetric_difference(&self.files).cloned().collect();
-        residue.state = names(&self.root);
+        // Hidden ones are no containers: what a runtime keeps for itself.
+        residue.state = names(&self.root).into_iter().filter(|name| !name.starts_with('.')).collect();
         if fds() != self.fds {
             residue.other.push(format!("{} descriptors of the harness, {} at first", fds(), self.fds));
         }

@@ -245,10 +245,16 @@ fn executable(path: &CStr) -> Result<()> {
 /// The parent-death signal goes before the host answers, since the host may end right after; one that dies without an answer is noticed by
 /// the end of the stream.
 pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32, keep: Slot) -> Result<()> {
+    free(x, keep)?;
+    talk.ask(About::Created, step, -1).map(drop)
+}
+
+/// Closes every descriptor but one, and lives on without the host.
+pub(crate) fn free(x: &mut Executor, keep: Slot) -> Result<()> {
     x.close_all_but(keep)?;
     sys::prctl(prctl::PR_SET_PDEATHSIG, 0)?;
     x.free = true;
-    talk.ask(About::Created, step, -1).map(drop)
+    Ok(())
 }
 
 /// Waits for `start`, which connects and then speaks as `create` did.
@@ -317,7 +323,7 @@ impl EndsBy {
 /// The caller says go; one that hangs up instead (it was killed, or only looked) leaves the container waiting.
 fn begin(talk: &mut Talk) -> bool {
     let mut go = [0_u8; 4];
-    let n = sys::read(talk.socket(), &mut go).unwrap_or(0);
+    let n = sys::read(talk.socket(), &mut go).or_else(|_| sys::read(talk.socket(), &mut go)).unwrap_or(0);
     if n < go.len() {
         talk.replace(-1);
     }

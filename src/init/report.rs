@@ -28,10 +28,14 @@ impl Talk {
 
     /// Fills the buffer. An end of stream means that the host is gone: then this process has no reason to be.
     pub(crate) fn read(&self, mut into: &mut [u8]) -> Result<()> {
+        // The host's last word comes when it is about to end: what fails once for want of memory is tried again.
+        let mut tries = 3;
         while !into.is_empty() {
-            match sys::read(self.socket, into)? {
-                0 => sys::exit(1),
-                n => into = &mut into[n..],
+            match sys::read(self.socket, into) {
+                Ok(0) => sys::exit(1),
+                Ok(n) => into = &mut into[n..],
+                Err(failure) if tries == 0 => return Err(failure),
+                Err(_) => tries -= 1,
             }
         }
         Ok(())

@@ -193,6 +193,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         }
         Op::Home { uid: _ } => process::home(x, talk, step),
         Op::Created { keep } => process::created(x, talk, step, keep),
+        Op::Free {} => process::free(x, Slot::NONE),
         Op::Gate { listener } => {
             let listener = x.get(listener)?;
             process::gate(x, listener, talk)

@@ -241,6 +241,8 @@ ops! {
     /// Everything before the user's program is done: closes all descriptors but one, says so to the host, and waits for its word. From here on
     /// the host may end.
     71 Created { keep: Slot }
+    /// The same, where the host has nothing to do then: it may end from here on.
+    77 Free {}
     /// `listen(2)`: whoever connects then learns that it is this process that listens (`SO_PEERCRED`).
     76 Listen { socket: Slot }
     /// Waits for `start` on a listening socket.

@@ -110,14 +110,15 @@ pub fn network(executor: &Executor) -> Result<()> {
     }
 }
 
-/// Serves the executor until the container is created; the container's first process and the words of the last report are in it then.
+/// Serves the executor until the container is created, or (where a plan has no such step) it leaves for the program: which of the two. The
+/// process is in it then.
 ///
 /// # Errors
 /// A step that failed, on either side.
-pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Result<()> {
+pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Result<About> {
     loop {
         match hear(&executor.talk)? {
-            Heard::Report(Report { about: About::Created, .. }, _) => return Ok(()),
+            Heard::Report(Report { about: about @ (About::Created | About::Leaving), .. }, _) => return Ok(about),
             Heard::Report(Report { about: About::Forked, value, .. }, Some(pidfd)) => {
                 // The one that forked has ended, or is about to.
                 let _ = sys::process::wait(&executor.process.pidfd);

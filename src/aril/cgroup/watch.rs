@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Half of what a trigger may be set to without privilege: told of when some process has waited for a tenth of two seconds, once in these.
+/// Told of when some process has waited for a tenth of two seconds, once in these: a window of whole two seconds needs no privilege (psi.rst).
 const TRIGGER: &str = "some 200000 2000000";
 
 /// Something that happened.

@@ -21,7 +21,7 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Keyring { name, permissions } => format!("{}, permissions {permissions:#x}", quoted(name)),
         Op::Find { candidates } => list(candidates),
         Op::Listen { socket: it } | Op::Gate { listener: it } => slot(*it),
-        Op::Created { keep: Slot::NONE } | Op::AllCpus {} | Op::Loopback {} => String::new(),
+        Op::Created { keep: Slot::NONE } | Op::Free {} | Op::AllCpus {} | Op::Loopback {} => String::new(),
         Op::Created { keep } => format!("with {} open", slot(*keep)),
         Op::Hook { path, args, env, timeout } => {
             let timeout = if *timeout == 0 { String::new() } else { format!(", at most {timeout} s") };

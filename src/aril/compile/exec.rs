@@ -17,6 +17,8 @@ pub struct Joining<'a> {
     pub root: Option<&'a Path>,
     /// The seccomp filter that `create` compiled.
     pub filter: Option<&'a Filter>,
+    /// The caller has something to do when the process is there, before its program runs.
+    pub waits: bool,
 }
 
 /// Compiles a process of a container that is there. Of the configuration it takes `process` and what `linux` says of processes.

@@ -5,6 +5,8 @@ use super::spec::Spec;
 
 /// The additional groups of the caller stay; those of the configuration are not set.
 pub const KEEP_ORIGINAL_GROUPS: &str = "run.oci.keep_original_groups";
+/// By which option of mount(8) `mountLabel` is given: `context`, `fscontext`, `defcontext` or `rootcontext`.
+pub const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 /// A unix socket that gets the process's pidfd, as `--pidfd-socket`.
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 /// A seccomp profile that names an unknown system call is refused.
@@ -20,8 +22,16 @@ pub const HANDLER: &str = "run.oci.handler";
 pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
 
 /// All of them: `potentiallyUnsafeConfigAnnotations` of `aril features`.
-pub const KNOWN: &[&str] =
-    &[SYSTEMD_PROPERTY, HANDLER, KEEP_ORIGINAL_GROUPS, PIDFD_RECEIVER, SECCOMP_BPF_DATA, SECCOMP_FAIL_UNKNOWN_SYSCALL, SECCOMP_RECEIVER];
+pub const KNOWN: &[&str] = &[
+    SYSTEMD_PROPERTY,
+    HANDLER,
+    KEEP_ORIGINAL_GROUPS,
+    MOUNT_CONTEXT_TYPE,
+    PIDFD_RECEIVER,
+    SECCOMP_BPF_DATA,
+    SECCOMP_FAIL_UNKNOWN_SYSCALL,
+    SECCOMP_RECEIVER,
+];
 
 /// Where an annotation stands.
 #[must_use]

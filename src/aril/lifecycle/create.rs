@@ -353,7 +353,7 @@ impl Making<'_> {
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self));
+        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
         let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.

@@ -61,16 +61,18 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let descriptors = Descriptors::of(execution.preserve_fds)?;
     sys::fs::close_on_exec_from(3)?;
     let store = Store::open(global, &execution.id)?;
-    let Target { needed, pid, first, cgroup } = Target::find(&store, execution)?;
+    store.share()?;
+    let needed = needed(&store, &execution.id)?;
     let (compact, filter) = compact::decode(&needed)?;
     let loaded = execution.process.load(&compact)?;
     let console = console(&loaded, execution)?;
     let pidfd_socket = pidfd::connect(execution.pidfd_socket.as_deref())?;
     let process = loaded.spec.process().as_ref().ok_or_else(|| Error::Other("there is no process".to_owned()))?;
     let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    let (first, cgroup) = ready(&store, &compact, execution)?;
     let mut prepared =
         Prepared { execution, compact: &compact, loaded: &loaded, process, filter: filter.as_ref(), descriptors, host, first };
-    let plan = prepared.plan(pid)?;
+    let plan = prepared.plan()?;
     for warning in loaded.warnings.iter().chain(&plan.warnings) {
         global.log.warn(warning);
     }
@@ -81,8 +83,8 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     drop(prepared);
     let agent = Agent::of(&store, &compact, &execution.id)?;
     store.unlock()?;
-    let mut serving = Serving { process, console, pidfd_socket, terminal: None, agent };
-    let carrier = match begin(&mut executor, &plan, &mut serving, execution) {
+    let mut serving = Serving { execution, process, console, pidfd_socket, terminal: None, agent };
+    let carrier = match serving.begin(&mut executor, &plan) {
         Ok(carrier) => carrier,
         Err(error) => {
             // It may be none of ours yet, where it could not be signalled; then it ends when its socket does.
@@ -101,43 +103,35 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     ended.map(sys::process::Exit::status).doing(|| "cannot wait for the process".to_owned())
 }
 
-/// A container that a process can be started in, and that stays so as long as its lock is shared.
-struct Target {
-    /// What the container's `exec` file says.
-    needed: Vec<u8>,
-    pid: i32,
-    first: OwnedFd,
-    cgroup: Option<Cgroup>,
+/// What the container's `exec` file says.
+fn needed(store: &Store, id: &Id) -> Result<Vec<u8>> {
+    if let Some(needed) = store.read_exec()? {
+        return Ok(needed);
+    }
+    let status = store.read()?.map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    allow(id, status, Verb::Exec)?;
+    Err(Error::Other(format!("container {id} was not made by a version of aril that has exec")))
 }
 
-impl Target {
-    /// Locks the container's directory; if it is paused and is to be waited for, does so without the lock.
-    fn find(store: &Store, execution: &Execution) -> Result<Target> {
-        let id = &execution.id;
-        let refused = |status| Error::from(Refused::Status { id: id.clone(), status, verb: Verb::Exec });
-        loop {
-            store.share()?;
-            let Some(needed) = store.read_exec()? else {
-                let record = store.read()?;
-                let status = record.map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
-                allow(id, status, Verb::Exec)?;
-                return Err(Error::Other(format!("container {id} was not made by a version of aril that has exec")));
-            };
-            let (compact, _) = compact::decode(&needed)?;
-            let first = if sys::process::boot_id()? == compact.boot { compact.process.pidfd()? } else { None };
-            let Some(first) = first else { return Err(refused(Status::Stopped)) };
-            let (pid, cgroup) = (compact.process.pid, Cgroup::open(&compact.place)?);
-            match &cgroup {
-                // Frozen by whomever, a process that is born there does not run.
-                Some(paused) if paused.frozen()? != Frozen::No => {
-                    if !execution.ignore_paused {
-                        return Err(refused(Status::Paused));
-                    }
-                    store.unlock()?;
-                    paused.wait_for_thaw(&first)?;
+/// The container's first process and its cgroup, where another can be started in them, which stays so as long as the lock is shared. If the
+/// container is paused and is to be waited for, that is done without the lock.
+fn ready(store: &Store, compact: &Compact<'_>, execution: &Execution) -> Result<(OwnedFd, Option<Cgroup>)> {
+    let refused = |status| Error::from(Refused::Status { id: execution.id.clone(), status, verb: Verb::Exec });
+    loop {
+        let first = if sys::process::boot_id()? == compact.boot { compact.process.pidfd()? } else { None };
+        let first = first.ok_or_else(|| refused(Status::Stopped))?;
+        let cgroup = Cgroup::open(&compact.place)?;
+        match &cgroup {
+            // Frozen by whomever, a process that is born there does not run.
+            Some(paused) if paused.frozen()? != Frozen::No => {
+                if !execution.ignore_paused {
+                    return Err(refused(Status::Paused));
                 }
-                _ => return Ok(Target { pid, needed, first, cgroup }),
+                store.unlock()?;
+                paused.wait_for_thaw(&first)?;
+                store.share()?;
             }
+            _ => return Ok((first, cgroup)),
         }
     }
 }
@@ -168,7 +162,9 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
-    fn plan(&mut self, first: i32) -> Result<Plan> {
+    fn plan(&mut self) -> Result<Plan> {
+        let first = self.compact.process.pid;
+        self.find_home();
         if self.process.apparmor_profile().is_some() || self.process.selinux_label().is_some() {
             self.host.probe_modules();
         }
@@ -192,9 +188,25 @@ impl Prepared<'_> {
             no_new_keyring: self.compact.no_new_keyring,
             preserve_fds: self.descriptors.count,
             env: &self.descriptors.env,
-            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter }),
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter, waits: self.waits() }),
         };
         Ok(crate::compile::exec::compile(request)?)
+    }
+
+    /// Whether there is something to do when the process is there, before its program runs.
+    fn waits(&self) -> bool {
+        self.execution.pid_file.is_some() || self.execution.pidfd_socket.is_some() || self.process.terminal().unwrap_or(false)
+    }
+
+    /// `HOME`, if this process can find it; otherwise the executor asks for it.
+    fn find_home(&mut self) {
+        let has = |env: &[String]| env.iter().any(|variable| variable.starts_with("HOME="));
+        if !self.host.privileged() || has(self.process.env().as_deref().unwrap_or_default()) {
+            return;
+        }
+        let file = home::in_root_of(self.compact.process.pid);
+        let home = home::home(file, self.process.user().uid());
+        self.descriptors.env.extend(String::from_utf8(home).ok().map(|home| home.trim_end_matches('\0').to_owned()));
     }
 
     /// Starts the executor in the container's cgroup; where that takes no process, in that of the container's first process.
@@ -226,6 +238,7 @@ impl Prepared<'_> {
 
 /// What the host does for the executor.
 struct Serving<'a> {
+    execution: &'a Execution,
     process: &'a spec::Process,
     console: Option<OwnedFd>,
     pidfd_socket: Option<OwnedFd>,
@@ -250,6 +263,39 @@ impl Agent<'_> {
     }
 }
 
+impl Serving<'_> {
+    /// From the first step to the user's program.
+    fn begin(&mut self, executor: &mut Executor, plan: &Plan) -> Result<Option<terminal::Carrier>> {
+        let mut leaving = serve(executor, plan, self)? == About::Leaving;
+        let mut carrier = None;
+        if !leaving {
+            pidfd::send(self.pidfd_socket.take(), &executor.process)?;
+            let pid = executor.process.pid;
+            if let Some(path) = &self.execution.pid_file {
+                write_pid_file(path, pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
+            }
+            carrier = self.terminal.take().map(terminal::Carrier::new).transpose()?;
+            answer(&executor.talk, &[])?;
+        }
+        loop {
+            match hear(&executor.talk)? {
+                Heard::Silence if leaving && self.agent.is_none() => return Ok(carrier),
+                Heard::Silence => return Err(crate::boot::spawn::dead(executor, "before its program was run")),
+                Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
+                // The filter is loaded; the program is not run before its agent has it.
+                Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
+                    if let Some(Agent { listener, oci_version, state }) = self.agent.take() {
+                        hand_over(listener, oci_version, executor.process.pid, &state, &filter)?;
+                    }
+                    answer(&executor.talk, &[])?;
+                }
+                Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
+                Heard::Report(report, _) => return Err(Error::Other(format!("the executor sent an unexpected report: {report:?}"))),
+            }
+        }
+    }
+}
+
 impl Attend for Serving<'_> {
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
@@ -269,33 +315,6 @@ impl Attend for Serving<'_> {
                 Ok(done(()))
             }
             _ => Err(nobody()),
-        }
-    }
-}
-
-/// From the first step to the user's program.
-fn begin(executor: &mut Executor, plan: &Plan, serving: &mut Serving<'_>, execution: &Execution) -> Result<Option<terminal::Carrier>> {
-    serve(executor, plan, serving)?;
-    pidfd::send(serving.pidfd_socket.take(), &executor.process)?;
-    if let Some(path) = &execution.pid_file {
-        write_pid_file(path, executor.process.pid).doing(|| format!("cannot write the pid file {}", path.display()))?;
-    }
-    let carrier = serving.terminal.take().map(terminal::Carrier::new).transpose()?;
-    answer(&executor.talk, &[])?;
-    let mut leaving = false;
-    loop {
-        match hear(&executor.talk)? {
-            Heard::Silence if leaving && serving.agent.is_none() => return Ok(carrier),
-            Heard::Silence => return Err(crate::boot::spawn::dead(executor, "before its program was run")),
-            Heard::Report(Report { about: About::Leaving, .. }, _) => leaving = true,
-            Heard::Report(Report { about: About::Ask, .. }, Some(filter)) => {
-                if let Some(Agent { listener, oci_version, state }) = serving.agent.take() {
-                    hand_over(listener, oci_version, executor.process.pid, &state, &filter)?;
-                }
-                answer(&executor.talk, &[])?;
-            }
-            Heard::Fault(report, detail) => return Err(Label::of(plan, report.step).fault(&report, detail).into()),
-            Heard::Report(report, _) => return Err(Error::Other(format!("the executor sent an unexpected report: {report:?}"))),
         }
     }
 }

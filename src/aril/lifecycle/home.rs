@@ -1,8 +1,11 @@
 //! The home of the container's user.
 
+use crate::sys;
+use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// The largest user database that is read, in bytes: it is the container's, and may be anything.
 const PASSWD_MAX: u64 = 1 << 20;
@@ -16,6 +19,17 @@ pub fn home(passwd: Option<OwnedFd>, uid: u32) -> Vec<u8> {
     }
     let directory = find(&text, uid).filter(|d| d.starts_with(b"/") && !d.contains(&0)).unwrap_or(b"/");
     [b"HOME=", directory, b"\0"].concat()
+}
+
+/// The user database in the root of a process, if it is a file: no link of the container leads out of that root.
+#[must_use]
+pub fn in_root_of(pid: i32) -> Option<OwnedFd> {
+    let root = sys::fs::open(Path::new(&format!("/proc/{pid}/root")), OFlag::O_PATH | OFlag::O_DIRECTORY, 0).ok()?;
+    let flags = (OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let resolve = sys::fs::RESOLVE_IN_ROOT | sys::fs::RESOLVE_NO_MAGICLINKS;
+    let file = sys::fs::openat2(root.as_fd(), c"etc/passwd", flags, 0, resolve).ok()?;
+    let regular = sys::fs::fstat(&file).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
+    regular.then_some(file)
 }
 
 /// The sixth field of the line whose third is the uid (passwd(5)).

@@ -39,13 +39,15 @@ pub fn start(global: &Global, id: &Id) -> Result<()> {
     let talk = knock(&store, created).doing(|| format!("cannot start container {id}"))?;
     let relay = Relay::listen(&store)?;
     begin(global, &store, id, record, &talk, &created.steps, Unstarted::Stays)?;
-    match (relay, record.process()?) {
-        (Some(relay), Some((process, created))) => {
+    // It runs: nobody is to look for it who need not.
+    let Some(relay) = relay else { return Ok(()) };
+    match record.process()? {
+        Some((process, created)) => {
             // Whoever wants to stop it need not wait until it is ready.
             store.unlock()?;
             relay.wait(&process, Some(created.process.pid))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

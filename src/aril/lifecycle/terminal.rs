@@ -8,7 +8,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{self, SetArg, Termios};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The signals of this process, blocked and read from a descriptor.
@@ -48,7 +48,7 @@ pub fn attend(child: &Child, mut carrier: Option<Carrier>, signals: &Signals) ->
             }
         }
         if let Some(carrier) = &mut carrier {
-            carrier.carry(ready.input, ready.output);
+            carrier.carry(&ready);
         }
         if ready.ended {
             if let Some(carrier) = &mut carrier {
@@ -65,30 +65,34 @@ struct Ready {
     signal: bool,
     input: bool,
     output: bool,
+    takes: bool,
 }
 
 fn wait_for(child: &Child, signals: &Signals, carrier: Option<&Carrier>) -> Result<Ready> {
     let stdin = std::io::stdin();
     let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
     let mut fds = vec![watch(child.pidfd.as_fd()), watch(signals.0.as_fd())];
-    let mut places = (None, None);
+    let mut places = (None, None, None);
     if let Some(carrier) = carrier {
         if carrier.output_open {
             places.1 = Some(fds.len());
             fds.push(watch(carrier.master.as_fd()));
         }
-        if carrier.input_open {
+        if !carrier.pending.is_empty() {
+            places.2 = Some(fds.len());
+            fds.push(PollFd::new(carrier.master.as_fd(), PollFlags::POLLOUT));
+        } else if carrier.input_open {
             places.0 = Some(fds.len());
             fds.push(watch(stdin.as_fd()));
         }
     }
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) => {}
-        Err(Errno::EINTR) => return Ok(Ready { ended: false, signal: false, input: false, output: false }),
+        Err(Errno::EINTR) => return Ok(Ready { ended: false, signal: false, input: false, output: false, takes: false }),
         Err(errno) => return Err(sys::Error::bare("poll", errno).into()),
     }
     let any = |place: Option<usize>| place.is_some_and(|i| fds[i].any().unwrap_or(false));
-    Ok(Ready { ended: any(Some(0)), signal: any(Some(1)), input: any(places.0), output: any(places.1) })
+    Ok(Ready { ended: any(Some(0)), signal: any(Some(1)), input: any(places.0), output: any(places.1), takes: any(places.2) })
 }
 
 fn pass_on(child: &Child, signal: i32, carrier: Option<&Carrier>) -> Result<()> {
@@ -113,7 +117,16 @@ pub struct Carrier {
     before: Option<Termios>,
     input_open: bool,
     output_open: bool,
+    /// What the terminal has not taken yet: as long as there is any, no more is read.
+    pending: Vec<u8>,
 }
+
+/// The kernel keeps less than that of what was written to a terminal (`TTYB_DEFAULT_MEM_LIMIT`): what comes after it is written later.
+const KEPT_MAX: usize = 128 << 10;
+/// So much is carried at once.
+const PIECE: usize = 16 << 10;
+/// Control-D, as the user would type it.
+const END: u8 = 4;
 
 impl Carrier {
     /// Makes this process's own terminal raw, if it has one, and gives its size to the container's.
@@ -128,8 +141,10 @@ impl Carrier {
             termios::cfmakeraw(&mut raw);
             termios::tcsetattr(&stdin, SetArg::TCSANOW, &raw).map_err(|e| sys::Error::bare("tcsetattr", e))?;
         }
-        let carrier = Carrier { master: File::from(master), before, input_open: true, output_open: true };
+        let carrier = Carrier { master: File::from(master), before, input_open: true, output_open: true, pending: Vec::new() };
         carrier.resize();
+        // A process that does not read what it is sent, but waits for what it wrote to be read, must not be waited for in turn.
+        sys::fs::set_nonblocking(&carrier.master)?;
         Ok(carrier)
     }
 
@@ -140,23 +155,45 @@ impl Carrier {
         }
     }
 
-    fn carry(&mut self, input: bool, output: bool) {
-        if output {
-            self.output_open = copy(&mut self.master, &mut std::io::stdout());
+    fn carry(&mut self, ready: &Ready) {
+        if ready.output {
+            self.output_open = self.copy_out().is_some();
         }
-        if input {
-            self.input_open = copy(&mut std::io::stdin().lock(), &mut self.master);
-            if !self.input_open {
-                // Control-D, as the user would type it.
-                let _ = self.master.write_all(&[4]);
+        if ready.input {
+            let mut buffer = [0; PIECE];
+            let n = std::io::stdin().read(&mut buffer).unwrap_or(0);
+            self.input_open = n > 0;
+            self.pending.extend(if n > 0 { &buffer[..n] } else { &[END] });
+        }
+        if ready.input || ready.takes {
+            match self.master.write(&self.pending) {
+                Ok(n) => drop(self.pending.drain(..n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => (self.input_open, self.pending) = (false, Vec::new()),
             }
         }
     }
 
-    /// What the process wrote before it ended is still in the terminal.
+    /// Copies what is there: how much. `None` where there will be no more: a terminal whose last process has ended answers EIO.
+    fn copy_out(&mut self) -> Option<usize> {
+        let mut buffer = [0; PIECE];
+        let n = match self.master.read(&mut buffer) {
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(0),
+            Err(_) => 0,
+        };
+        let mut out = std::io::stdout();
+        (n > 0 && out.write_all(&buffer[..n]).and_then(|()| out.flush()).is_ok()).then_some(n)
+    }
+
+    /// What the process wrote before it ended is still in the terminal. (Others may go on writing to it.)
     fn drain(&mut self) {
-        while self.output_open && readable(self.master.as_fd()) {
-            self.output_open = copy(&mut self.master, &mut std::io::stdout());
+        let mut drained = 0;
+        while self.output_open && drained < KEPT_MAX && readable(self.master.as_fd()) {
+            match self.copy_out() {
+                Some(n) => drained += n,
+                None => self.output_open = false,
+            }
         }
     }
 }
@@ -172,13 +209,4 @@ impl Drop for Carrier {
 fn readable(file: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(file, PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
-}
-
-/// Copies what is there; whether there may be more. A terminal whose last process has ended answers EIO.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> bool {
-    let mut buffer = [0; 16384];
-    match from.read(&mut buffer) {
-        Ok(0) | Err(_) => false,
-        Ok(n) => to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_ok(),
-    }
 }

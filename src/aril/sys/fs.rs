@@ -429,6 +429,17 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Errno::result(result).map(drop).map_err(|e| Error::bare("close_range", e))
 }
 
+/// Has reads and writes of an open file fail with `EAGAIN` rather than wait.
+///
+/// # Errors
+/// The errno of `fcntl(2)`.
+pub fn set_nonblocking(file: impl AsFd) -> Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let failed = |e| Error::bare("fcntl O_NONBLOCK", e);
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL).map_err(failed)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop).map_err(failed)
+}
+
 /// Whether a descriptor came from whoever started this process: what this process opens itself is close-on-exec.
 #[must_use]
 pub fn is_inherited(number: i32) -> bool {

@@ -15,6 +15,7 @@ pub mod program;
 pub mod sched;
 pub mod socket;
 pub mod term;
+mod vfork;
 
 pub use nix::errno::Errno;
 

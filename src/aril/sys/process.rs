@@ -118,21 +118,24 @@ pub fn spawn(how: &Spawn<'_>) -> Result<Child> {
     }
     let mut argv: Vec<*const libc::c_char> = how.args.iter().map(|a| a.as_ptr()).collect();
     argv.push(std::ptr::null());
-    // SAFETY: the arguments have the size that is passed. Without CLONE_VM the child has its own copy of everything; this process has one
-    // thread, so no lock is held in it.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
-    match Errno::result(result).map_err(|e| Error::bare("clone3", e))? {
-        0 => run_image(how, &argv),
-        pid => {
-            let pid = i32::try_from(pid).map_err(|_| Error::bare("clone3", Errno::ERANGE))?;
-            // SAFETY: CLONE_PIDFD made the kernel store a new descriptor there.
-            Ok(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
-        }
-    }
+    let image = Image { how, argv: &argv };
+    // SAFETY: this process has one thread and no signal handlers, and `run_image` only makes system calls.
+    let pid = unsafe { super::vfork::clone3(args, run_image, (&raw const image).cast()) };
+    let pid = pid.map_err(|e| Error::bare("clone3", e))?;
+    // SAFETY: CLONE_PIDFD made the kernel store a new descriptor there.
+    Ok(Child { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// What the child of [`spawn`] needs.
+struct Image<'a> {
+    how: &'a Spawn<'a>,
+    argv: &'a [*const libc::c_char],
 }
 
 /// In the child: nothing but system calls. It ends with the errno of the one that failed.
-fn run_image(how: &Spawn<'_>, argv: &[*const libc::c_char]) -> ! {
+unsafe extern "C" fn run_image(image: *const std::ffi::c_void) -> ! {
+    // SAFETY: `spawn` passes an Image, and waits.
+    let Image { how, argv } = unsafe { &*image.cast::<Image<'_>>() };
     let envp = [std::ptr::null::<libc::c_char>()];
     for &fd in how.inherit {
         // SAFETY: a call on a descriptor that is open.

@@ -35,15 +35,16 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     let at = Pointer::to("/process");
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let sets = capability_sets(plan, subject);
-    let raw = annotations::get(subject.request.spec, annotations::SECCOMP_BPF_DATA);
     if annotations::get(subject.request.spec, annotations::SECCOMP_FAIL_UNKNOWN_SYSCALL).is_some() {
         subject.linux.seccomp().as_ref().map_or(Ok(()), |s| seccomp::names::check(s, &Pointer::to("/linux/seccomp")))?;
     }
-    let filter = match (subject.request.exec, raw) {
-        (Some(joining), _) => joining.filter.cloned(),
-        (None, Some(raw)) => Some(seccomp::raw::resolve(raw, &annotations::pointer(annotations::SECCOMP_BPF_DATA))?),
-        (None, None) => subject.linux.seccomp().as_ref().map(|s| seccomp::resolve(s, &Pointer::to("/linux/seccomp"))).transpose()?,
+    let exec = subject.request.exec;
+    let compiled = match (exec, annotations::get(subject.request.spec, annotations::SECCOMP_BPF_DATA), subject.linux.seccomp()) {
+        (None, Some(raw), _) => Some(seccomp::raw::resolve(raw, &annotations::pointer(annotations::SECCOMP_BPF_DATA))?),
+        (None, None, Some(profile)) => Some(seccomp::resolve(profile, &Pointer::to("/linux/seccomp"))?),
+        _ => None,
     };
+    let filter = exec.and_then(|joining| joining.filter).or(compiled.as_ref());
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 
@@ -71,7 +72,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     gate(plan, subject);
     if !subject.request.program {
         // Nobody opens this gate: `start` refuses.
-        plan.filter = filter;
+        plan.filter = compiled;
         return Ok(());
     }
     hooks::before_exec(plan, subject)?;
@@ -81,7 +82,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at, "cannot set the limit of open files");
         plan.push(Op::Rlimit { resource: value.resource, soft: value.soft, hard: value.hard });
     }
-    if let Some(filter) = &filter {
+    if let Some(filter) = filter {
         plan.warnings.extend(filter.warnings.iter().cloned());
         plan.part(&Pointer::to("/linux/seccomp"), "cannot load the seccomp filter");
         plan.push(Op::Seccomp { flags: filter.flags, filter: &filter.program });
@@ -90,7 +91,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("capabilities"), "cannot set the capabilities");
         push_sets(plan, sets, 0);
     }
-    plan.filter = filter;
+    plan.filter = compiled;
     program::exec(plan, subject)
 }
 
@@ -98,7 +99,12 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
 fn cpus(plan: &mut Plan, subject: &Subject<'_>, at: &Pointer) -> Result<(), Invalid> {
     // What is wrong in it is said in any case.
     let affinity = scheduling::affinity(subject.process, at)?;
-    if subject.request.exec.is_none() || affinity.last.is_empty() {
+    let exec = subject.request.exec.is_some();
+    if exec && affinity.last.is_empty() && !affinity.initial.is_empty() {
+        // "Runtime SHOULD NOT change process' CPU affinity after the process is moved" (config.md).
+        return Ok(());
+    }
+    if !exec || affinity.last.is_empty() {
         plan.part(&Pointer::default(), "cannot let the process run on every CPU");
         plan.push(Op::AllCpus {});
         return Ok(());
@@ -112,6 +118,11 @@ fn cpus(plan: &mut Plan, subject: &Subject<'_>, at: &Pointer) -> Result<(), Inva
 /// The end of `create`; `run` goes on at once.
 fn gate(plan: &mut Plan, subject: &Subject<'_>) {
     let at = Pointer::default();
+    if subject.request.exec.is_some_and(|joining| !joining.waits) {
+        plan.part(&at, "cannot let the process go");
+        plan.push(Op::Free {});
+        return;
+    }
     if !subject.request.gate {
         plan.part(&at, "cannot finish the set-up");
         plan.push(Op::Created { keep: Slot::NONE });

@@ -38,7 +38,7 @@ impl Instruction {
         [a, b, self.jt, self.jf, c, d, e, f]
     }
 
-    fn at(program: &[u8], index: usize) -> Option<Self> {
+    pub(super) fn at(program: &[u8], index: usize) -> Option<Self> {
         let [a, b, jt, jf, c, d, e, f] = *program.get(index * LEN..)?.first_chunk::<LEN>()?;
         Some(Instruction { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([c, d, e, f]) })
     }

@@ -3,6 +3,7 @@
 mod bpf;
 mod listener;
 pub mod names;
+mod ranges;
 pub mod raw;
 mod section;
 #[cfg(test)]
@@ -104,7 +105,8 @@ pub fn resolve(seccomp: &LinuxSeccomp, at: &Pointer) -> Result<Filter, Invalid> 
     let mut program = Vec::new();
     for architecture in architectures(seccomp, at) {
         let last = if section::hides_newer(default) { last(architecture.scmp, &rules) } else { None };
-        section::append(&mut program, architecture.spec, last, &body(default, &architecture, &rules)?);
+        let body = ranges::shortened(body(default, &architecture, &rules)?, section::audit(architecture.spec));
+        section::append(&mut program, architecture.spec, last, &body);
     }
     section::end(&mut program);
     let length = program.len() / bpf::LEN;

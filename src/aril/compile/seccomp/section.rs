@@ -27,12 +27,17 @@ pub(super) fn hides_newer(default: ScmpAction) -> bool {
     }
 }
 
+/// `AUDIT_ARCH_*` of an architecture.
+pub(super) fn audit(arch: Arch) -> u32 {
+    (if arch == Arch::ScmpArchX32 { Arch::ScmpArchX86_64 } else { arch }) as u32
+}
+
 /// Appends the section of an architecture: the filter `body` for its calls, with ENOSYS for those after `last`. Others go past it.
 pub(super) fn append(program: &mut Vec<u8>, arch: Arch, last: Option<u32>, body: &[u8]) {
-    let (audit, x32) = match arch {
-        Arch::ScmpArchX86_64 => (arch, Some(false)),
-        Arch::ScmpArchX32 => (Arch::ScmpArchX86_64, Some(true)),
-        _ => (arch, None),
+    let x32 = match arch {
+        Arch::ScmpArchX86_64 => Some(false),
+        Arch::ScmpArchX32 => Some(true),
+        _ => None,
     };
     // From the end to the start, as every jump past the section has to know what comes after it.
     let mut reversed: Vec<Instruction> = Vec::new();
@@ -52,7 +57,7 @@ pub(super) fn append(program: &mut Vec<u8>, arch: Arch, last: Option<u32>, body:
         reversed.push(Instruction::new(LOAD_WORD, 0, 0, NR));
     }
     reversed.push(past(&reversed));
-    reversed.push(Instruction::new(JUMP_EQUAL, 1, 0, audit as u32));
+    reversed.push(Instruction::new(JUMP_EQUAL, 1, 0, audit(arch)));
     reversed.push(Instruction::new(LOAD_WORD, 0, 0, ARCH));
     program.extend(reversed.into_iter().rev().flat_map(Instruction::bytes));
     program.extend(body);

@@ -126,8 +126,8 @@ pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
         return Err(format!("{:?}: {}", outcome.end, outcome.error.trim()));
     }
     let residue = if verb.before() == Before::Nothing { world.look() } else { Residue::default() };
-    crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, None, init, &residue, &outcome.output).is_none());
-    if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, &outcome.output)
+    crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error)).is_none());
+    if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error))
         .filter(|_| !matches!(verb, Verb::Run | Verb::Delete | Verb::DeleteForce))
     {
         return Err(what);
@@ -189,10 +189,12 @@ fn judge(
         if verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run) { 100 } else { 0 };
     let mut residue = world.settle(Duration::from_millis(patience));
     if matches!(verb, Verb::Start | Verb::StartUserns | Verb::Kill) {
-        crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, Some(point.fault), init, &residue, &outcome.output).is_none());
+        crate::verbs::wait_a_moment(|| {
+            wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)).is_none()
+        });
         residue = world.look();
     }
-    if let Some(what) = wrong(world, verb, outcome.end, Some(point.fault), init, &residue, &outcome.output) {
+    if let Some(what) = wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)) {
         report.row(verb.name()).wrong += 1;
         report.finding(format!("{}: {what}: {}", name(outcome), outcome.error.trim()));
     }

@@ -253,7 +253,7 @@ pub fn wrong(
     fault: Option<Fault>,
     init: Option<i32>,
     residue: &Residue,
-    output: &str,
+    (output, error): (&str, &str),
 ) -> Option<String> {
     let End::Code(code) = end else { return None };
     let container_hurt = matches!(fault, Some(Fault::Kill(Whom::This | Whom::Other | Whom::Both)));
@@ -268,7 +268,11 @@ pub fn wrong(
         (Verb::Start | Verb::StartUserns, _) => claim(seen != Seen::Runs, "it runs"),
         (Verb::Run, STATUS) | (Verb::Create | Verb::CreateUserns, _) => claim(residue.is_empty(), &format!("there is {}", residue.words())),
         (Verb::Run, 0) => claim(false, "the program's is 77"),
-        (Verb::Run, _) => claim(residue.is_empty(), &format!("there is {}", residue.words())),
+        // Where it says that it could not remove what is left.
+        (Verb::Run, _) => claim(
+            residue.is_empty() || residue.processes.is_empty() && error.contains("cannot remove"),
+            &format!("there is {}", residue.words()),
+        ),
         (Verb::Exec | Verb::ExecUserns, 0) => claim(false, "the program's is 77"),
         (Verb::Exec | Verb::ExecUserns, _) => claim(seen == Seen::Runs, "the container runs no more"),
         (Verb::Kill, 0) => claim(!lives, "it lives"),

@@ -179,8 +179,10 @@ fn limited_run(world: &World, row: &str, verb: Verb, word: &str, report: &mut Re
     } else {
         world.look()
     };
-    crate::verbs::wait_a_moment(|| crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, &outcome.output).is_none());
-    if let Some(wrong) = crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, &outcome.output) {
+    crate::verbs::wait_a_moment(|| {
+        crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error)).is_none()
+    });
+    if let Some(wrong) = crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error)) {
         report.row(row).wrong += 1;
         report.finding(format!("{what}: {wrong}: {}", outcome.error.trim()));
     }
@@ -333,7 +335,7 @@ fn step(world: &World, verb: Verb, row: &str, options: &str, report: &mut Report
     }
     let residue = if verb == Verb::Create && outcome.end != End::Code(0) { settled(world) } else { world.look() };
     // Without the one before it there is nothing to be wrong about.
-    if let Some(what) = crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, &outcome.output)
+    if let Some(what) = crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error))
         .filter(|_| verb != Verb::Exec || init.is_some())
     {
         report.row(row).wrong += 1;

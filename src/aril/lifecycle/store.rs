@@ -66,8 +66,15 @@ impl Store {
                 return Err(error).doing(|| format!("cannot lock the state directory of {id}"));
             }
         };
-        store.still_there()?;
-        Ok(store)
+        match store.still_there() {
+            // Deleted meanwhile: what has that name now is somebody else's.
+            Err(error @ Error::Refused(_)) => Err(error),
+            Err(error) => {
+                let _ = sys::fs::rmdirat(&store.root, id.as_str());
+                Err(error)
+            }
+            Ok(()) => Ok(store),
+        }
     }
 
     /// Opens the directory of a container.

@@ -3,6 +3,7 @@
 use super::capabilities::without_unknown_capabilities;
 use super::names::with_names;
 use super::pids::without_unlimited_pids;
+use super::position::pointer;
 use super::required::Required;
 use super::spec::{LinuxResources, Spec};
 use super::user::with_user;
@@ -49,17 +50,17 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
         let fixed = with_user(named.as_deref().unwrap_or(&text)).or(named);
         fixed.map_or(Err(error), |fixed| typed(&fixed))
     });
-    let mut spec: Spec = spec.map_err(|error| wrong(path, &error))?;
+    let mut spec: Spec = spec.map_err(|error| wrong(path, error))?;
     check_freebsd(&text)?;
-    let required: Required = typed(&text).map_err(|error| wrong(path, &error))?;
+    let required: Required = typed(&text).map_err(|error| wrong(path, error))?;
     required.check()?;
     if spec.linux().is_none() {
-        spec.set_linux(Some(typed("{}").map_err(|error| wrong(path, &error))?));
+        spec.set_linux(Some(typed("{}").map_err(|error| wrong(path, error))?));
     }
     without_unlimited_pids(&mut spec, &text);
     let process = spec.process().is_some();
     if !process {
-        spec.set_process(Some(typed(r#"{"cwd": "/", "user": {}}"#).map_err(|error| wrong(path, &error))?));
+        spec.set_process(Some(typed(r#"{"cwd": "/", "user": {}}"#).map_err(|error| wrong(path, error))?));
     }
     Ok(Loaded { spec, process, text, warnings })
 }
@@ -82,15 +83,20 @@ fn check_freebsd(text: &str) -> Result<()> {
     }
 }
 
-fn typed<T: DeserializeOwned>(text: &str) -> std::result::Result<T, serde_path_to_error::Error<serde_json::Error>> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json)?;
-    json.end().map_err(|e| serde_path_to_error::Error::new(serde_path_to_error::Track::new().path(), e)).map(|()| value)
+/// A text as one of the types, or what is wrong with it and where.
+///
+/// # Errors
+/// The text is no JSON, or holds a value of a wrong type.
+fn typed<T: DeserializeOwned>(text: &str) -> std::result::Result<T, Invalid> {
+    serde_json::from_str(text).map_err(|error: serde_json::Error| {
+        let at = pointer(text, error.line(), error.column());
+        Invalid::new(&at, if error.is_data() { error.to_string() } else { format!("no valid JSON: {error}") })
+    })
 }
 
 /// A message with the path, the pointer, and serde's words (which end in line and column).
-fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
-    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(invalid(error).into()) }
+fn wrong(path: &Path, error: Invalid) -> Error {
+    Error::Doing { what: format!("cannot load {}", path.display()), at: None, source: Box::new(error.into()) }
 }
 
 /// `LinuxResources` that are JSON already.
@@ -99,27 +105,10 @@ fn wrong(path: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> 
 /// A value of a wrong type, by its pointer from there.
 pub fn resources(json: &serde_json::Value) -> std::result::Result<LinuxResources, Invalid> {
     // By way of text, for which there is the code: to read them from the value itself takes a quarter of a megabyte more.
-    typed(&json.to_string()).map_err(|error| {
-        let Invalid { at, why } = invalid(&error);
+    typed(&json.to_string()).map_err(|Invalid { at, why }| {
         let why = why.split(" at line ").next().unwrap_or_default().to_owned();
         Invalid { at, why }
     })
-}
-
-/// What serde says of a value, with its pointer.
-fn invalid(error: &serde_path_to_error::Error<serde_json::Error>) -> Invalid {
-    let mut at = Pointer::default();
-    for segment in error.path() {
-        use serde_path_to_error::Segment;
-        match segment {
-            Segment::Seq { index } => at = at.of(index),
-            Segment::Map { key } => at = at.of(key),
-            Segment::Enum { variant } => at = at.of(variant),
-            Segment::Unknown => {}
-        }
-    }
-    let why = if error.inner().is_data() { error.inner().to_string() } else { format!("no valid JSON: {}", error.inner()) };
-    Invalid::new(&at, why)
 }
 
 #[cfg(test)]

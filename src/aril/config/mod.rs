@@ -5,6 +5,7 @@ mod capabilities;
 mod load;
 mod names;
 mod pids;
+mod position;
 mod required;
 mod top;
 mod user;

@@ -142,8 +142,8 @@ fn directory(path: &Path) -> Result<PathBuf> {
     Ok(sys::fs::real_path(&dir)?)
 }
 
-/// So many descriptors it takes to undo what was made: with fewer a failure would leave it behind.
-const OPEN_FILES_MIN: u64 = 16;
+/// So many descriptors it takes to undo what was made (on cgroup v1 two for each hierarchy): with fewer a failure would leave it behind.
+const OPEN_FILES_MIN: u64 = 48;
 
 fn check_open_files() -> Result<()> {
     let (soft, _) = sys::process::own_limit(libc::RLIMIT_NOFILE)?;

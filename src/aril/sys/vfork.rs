@@ -25,7 +25,7 @@ pub(super) unsafe fn clone3(
     args.flags |= u64::from(general::CLONE_VM | general::CLONE_VFORK);
     args.stack = stack.as_mut_ptr() as u64;
     args.stack_size = STACK as u64;
-    let result: isize;
+    let result: libc::c_long;
     // SAFETY: the arguments have the size that is passed. The parent goes on behind the call with all registers but those named; the child has
     // a fresh stack, whose top is aligned as a function's caller has it, and leaves it only by a system call.
     #[cfg(target_arch = "x86_64")]
@@ -39,7 +39,7 @@ pub(super) unsafe fn clone3(
             "call r12",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
+            inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") &raw const args,
             in("rsi") size_of_val(&args),
             in("r12") child,

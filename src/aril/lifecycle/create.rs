@@ -389,8 +389,9 @@ impl Making<'_> {
     /// the state against that.
     fn runtime_hooks(&self, pid: i32) -> Result<()> {
         let state = |status| self.record.hook_state(&self.creation.id, status, pid);
-        hooks::run_all(&self.prepared.hooks.prestart, &state(Status::Created), &self.prepared.bundle)?;
-        hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), &self.prepared.bundle)
+        let (bundle, output) = (&self.prepared.bundle, self.record.hook_output());
+        hooks::run_all(&self.prepared.hooks.prestart, &state(Status::Created), bundle, &output)?;
+        hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), bundle, &output)
     }
 
     /// Sets a property of `process` from outside.

@@ -21,7 +21,9 @@ pub const TESTS: &[Test] = suite![
     without_mappings_and_user_namespace_it_is_refused,
     one_mapping_without_the_other_is_refused: [Need::Runtime("aril")],
     a_mapping_that_cannot_be_is_refused: [Need::Runtime("aril")],
-    an_option_with_mappings_in_it_is_refused: [Need::Runtime("aril")],
+    mappings_in_the_option: [Need::Runtime("aril"), IDMAP],
+    mappings_in_the_option_relative_to_the_user_namespace: [Need::Runtime("aril"), IDMAP, Need::Userns],
+    mappings_in_the_option_that_cannot_be_are_refused: [Need::Runtime("aril")],
     a_file_system_that_takes_none_is_refused: [Need::Runtime("aril"), IDMAP],
 ];
 
@@ -180,11 +182,34 @@ fn a_mapping_that_cannot_be_is_refused(t: &Case) {
     assert_has(&t.refused(&b), "(/mounts/7/gidMappings/0)");
 }
 
-fn an_option_with_mappings_in_it_is_refused(t: &Case) {
+fn mappings_in_the_option(t: &Case) {
     let source = source(t);
-    let b = t.bundle();
-    mount(&b, &source, &["bind", "idmap=uids=0-1-10"], None);
-    assert_has(&t.refused(&b), "(/mounts/7/options/1)");
+    let option = "idmap=uids=0-300000-5#5-400000-1;gids=0-500000-10";
+    assert_eq!(t.sh(OWNER, |b| mount(b, &source, &["bind", option], None)), "400000:500006\n");
+}
+
+fn mappings_in_the_option_relative_to_the_user_namespace(t: &Case) {
+    let source = source(t);
+    let out = t.sh(OWNER, |b| {
+        b.userns(100_000, 65536);
+        mount(b, &source, &["bind", "idmap=uids=@5-42-1;gids=@0-100-10"], None);
+    });
+    assert_eq!(out, "42:106\n", "ids as the container sees them");
+}
+
+fn mappings_in_the_option_that_cannot_be_are_refused(t: &Case) {
+    let source = source(t);
+    for (option, words) in [
+        ("idmap=uids=0-1-10", "uids and gids go together"),
+        ("idmap=uids=0-1;gids=0-1-1", "\"0-1\" is no range of ids"),
+        ("idmap=uids=@0-0-1;gids=@0-0-1", "the container's user namespace has no id 0"),
+    ] {
+        let b = t.bundle();
+        mount(&b, &source, &["bind", option], None);
+        let text = t.refused(&b);
+        assert_has(&text, words);
+        assert_has(&text, "(/mounts/7/options/1)");
+    }
 }
 
 fn a_file_system_that_takes_none_is_refused(t: &Case) {

@@ -38,6 +38,8 @@ pub const TESTS: &[Test] = suite![
     errno_ret_with_allow_is_refused,
     a_large_profile,
     the_same_rule_as_the_default_action,
+    a_program_in_an_annotation_goes_before_the_profile: [Need::Runtime("aril")],
+    a_program_in_an_annotation_that_is_none_is_refused: [Need::Runtime("aril")],
 ];
 
 fn seccomp(b: &Bundle, profile: Value) {
@@ -381,4 +383,53 @@ fn a_large_profile(t: &Case) {
 
 fn the_same_rule_as_the_default_action(t: &Case) {
     assert_eq!(probe(t, but(json!([{"names": ["getppid"], "action": "SCMP_ACT_ALLOW"}])), &["getppid"]).ok(), "ok\n");
+}
+
+const BPF_DATA: &str = "run.oci.seccomp_bpf_data";
+
+/// Instructions (code, jt, jf, k) in base64.
+fn program(instructions: &[(u16, u8, u8, u32)]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes = instructions.iter().flat_map(|(code, jt, jf, k)| [&code.to_ne_bytes()[..], &[*jt, *jf], &k.to_ne_bytes()].concat());
+    let bits: String = bytes.map(|byte| format!("{byte:08b}")).collect();
+    let digits = bits.as_bytes().chunks(6).map(|six| usize::from_str_radix(&format!("{:0<6}", str::from_utf8(six).unwrap()), 2).unwrap());
+    let text: String = digits.map(|digit| char::from(DIGITS[digit])).collect();
+    format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4))
+}
+
+/// Load the number of the system call.
+const LOAD: (u16, u8, u8, u32) = (0x20, 0, 0, 0);
+const ALLOW: (u16, u8, u8, u32) = (0x06, 0, 0, 0x7fff_0000);
+
+fn a_program_in_an_annotation_goes_before_the_profile(t: &Case) {
+    let mkdirat = u32::try_from(libc::SYS_mkdirat).unwrap();
+    let program = program(&[LOAD, (0x15, 0, 1, mkdirat), (0x06, 0, 0, 0x0005_0000 | 33), ALLOW]);
+    let b = t.bundle();
+    b.args(&["probe", "mkdirat", "/tmp/x"]);
+    b.edit(|c| c["annotations"][BPF_DATA] = json!(program));
+    seccomp(&b, json!({"defaultAction": "SCMP_ACT_ERRNO"}));
+    assert_has(t.run(&b).ok(), "Numerical argument out of domain");
+    let container = t.started(&{
+        b.args(&["sleep", "1000"]);
+        b
+    });
+    let output = container.call("exec", &[], &["probe", "mkdirat", "/tmp/x"]).run();
+    assert_has(output.ok(), "Numerical argument out of domain");
+}
+
+fn a_program_in_an_annotation_that_is_none_is_refused(t: &Case) {
+    let too_long = program(&[ALLOW; 4097]);
+    for (data, words) in [("", "0 bytes"), ("BgAAAAAA/w==", "7 bytes"), ("?", "no valid base64"), (too_long.as_str(), "4097 instructions")]
+    {
+        let b = t.bundle();
+        b.edit(|c| c["annotations"][BPF_DATA] = json!(data));
+        let text = t.refused(&b);
+        assert_has(&text, words);
+        assert_has(&text, "(/annotations/run.oci.seccomp_bpf_data)");
+    }
+    let b = t.bundle_sh("touch /ran");
+    b.edit(|c| c["annotations"][BPF_DATA] = json!(program(&[LOAD])));
+    let _container = Container::of(t, &b);
+    assert_has(&t.run_call(&[], &b).run().refused().to_lowercase(), "invalid argument");
+    assert!(!present(b.root("/ran")), "a program without an end was passed over");
 }

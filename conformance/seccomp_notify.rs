@@ -19,6 +19,8 @@ pub const TESTS: &[Test] = suite![
     exec_tells_the_agent_too: [Need::Runtime("aril")],
     nobody_at_the_socket_is_an_error,
     a_socket_in_the_bundle: [Need::Runtime("aril")],
+    a_socket_that_an_annotation_names: [Need::Runtime("aril")],
+    a_socket_that_the_environment_names: [Need::Runtime("aril")],
     every_flag_with_a_listener: [Need::Runtime("aril"), Need::Kernel(5, 19)],
     without_the_action_nobody_is_told,
     the_action_without_a_socket_is_refused,
@@ -217,6 +219,33 @@ fn nobody_at_the_socket_is_an_error(t: &Case) {
     if t.environment.name == "aril" {
         assert_has(&text, "(/linux/seccomp/listenerPath)");
     }
+}
+
+fn a_socket_that_an_annotation_names(t: &Case) {
+    let agent = Agent::start(t, EDOM);
+    let b = t.bundle();
+    b.args(&["probe", "mkdirat", "/tmp/x"]);
+    notify(&b, &["mkdirat"], &agent);
+    b.edit(|c| {
+        c["linux"]["seccomp"].as_object_mut().unwrap().remove("listenerPath");
+        c["annotations"]["run.oci.seccomp.receiver"] = json!(agent.socket);
+    });
+    assert_has(t.run(&b).ok(), "Numerical argument out of domain");
+    b.edit(|c| c["annotations"]["run.oci.seccomp.receiver"] = json!("agent"));
+    let text = t.refused(&b);
+    assert_has(&text, "agent is not absolute");
+    assert_has(&text, "(/annotations/run.oci.seccomp.receiver)");
+}
+
+fn a_socket_that_the_environment_names(t: &Case) {
+    let agent = Agent::start(t, EDOM);
+    let b = t.bundle();
+    b.args(&["probe", "mkdirat", "/tmp/x"]);
+    notify(&b, &["mkdirat"], &agent);
+    b.edit(|c| drop(c["linux"]["seccomp"].as_object_mut().unwrap().remove("listenerPath")));
+    let _container = Container::of(t, &b);
+    let output = t.run_call(&[], &b).env("RUN_OCI_SECCOMP_RECEIVER", agent.socket.to_str().unwrap()).run();
+    assert_has(output.ok(), "Numerical argument out of domain");
 }
 
 fn a_socket_in_the_bundle(t: &Case) {

@@ -26,6 +26,10 @@ pub struct Group {
     monitoring: Option<PathBuf>,
 }
 
+/// What held in a group before it was changed: lines for its `schemata`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before(Vec<String>);
+
 fn at() -> Pointer {
     Pointer::to("/linux/intelRdt")
 }
@@ -101,6 +105,39 @@ impl Group {
         join().doing_at(&at(), || format!("cannot put process {pid} into the resctrl group {}", self.directory.display()))
     }
 
+    /// The same for a task that may have ended.
+    ///
+    /// # Errors
+    /// As of [`Group::join`].
+    pub fn join_living(&self, task: i32) -> Result<()> {
+        let gone = || !exists(&Path::new("/proc").join(task.to_string()));
+        self.join(task).or_else(|error| if gone() { Ok(()) } else { Err(error) })
+    }
+
+    /// Has other lines hold in it; resources that are not named in them stay. Returns how those that are were before.
+    ///
+    /// # Errors
+    /// The kernel does not take them. It takes all or none.
+    pub fn change(&self, lines: &[String]) -> Result<Before> {
+        let change = || -> Result<Before> {
+            let named: Vec<&str> = lines.iter().filter_map(|line| resource(line)).collect();
+            let found = sys::fs::read_text(&self.directory.join(SCHEMATA), SCHEMATA_MAX)?;
+            let before = found.lines().filter(|line| resource(line).is_some_and(|resource| named.contains(&resource)));
+            let before = Before(before.map(|line| line.trim().to_owned()).collect());
+            self.write(&self.directory.join(SCHEMATA), &(lines.join("\n") + "\n"))?;
+            Ok(before)
+        };
+        change().doing_at(&at(), || format!("cannot change the resctrl group {}", self.directory.display()))
+    }
+
+    /// Has hold in it what did before.
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    pub fn restore(&self, before: &Before) -> Result<()> {
+        self.change(&before.0).map(drop)
+    }
+
     /// Removes what was made for the container. What is gone is no error.
     ///
     /// # Errors
@@ -146,6 +183,11 @@ impl Group {
             }
         })
     }
+}
+
+/// What a line of `schemata` is about: `L3`, `MB`.
+fn resource(line: &str) -> Option<&str> {
+    line.split_once(':').map(|(resource, _)| resource.trim())
 }
 
 /// The value for each resource and domain: `L3:0=ff;1=0f` is two. Leading zeroes make no difference.
@@ -324,6 +366,20 @@ mod tests {
         fs::remove_file(directory.join("tasks")).expect("it is there");
         group.remove().expect("it can be removed");
         assert!(!directory.is_dir() && tree.0.join("gold").is_dir());
+    }
+
+    #[test]
+    fn a_change_returns_what_held_of_the_same_resources() {
+        let tree = Tree::new("changed");
+        let wanted = named("gold", &[]);
+        let group = Group::of(&wanted, &tree.0);
+        let before = group.change(&lines(&["MB:0=50"])).expect("it is taken");
+        assert_eq!(before, Before(lines(&["MB:0= 20;1=100"])));
+        assert!(tree.read("gold/schemata").starts_with("MB:0=50\n"));
+        // A plain file keeps the end of what it said before.
+        fs::write(tree.0.join("gold/schemata"), "").expect("a file");
+        group.restore(&before).expect("it is taken");
+        assert_eq!(tree.read("gold/schemata"), "MB:0= 20;1=100\n");
     }
 
     #[test]

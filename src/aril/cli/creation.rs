@@ -1,7 +1,7 @@
 //! The flags that `create` and `run` share.
 
 use super::flags::{given, path};
-use crate::lifecycle::{Creation, Id, notify};
+use crate::lifecycle::{Creation, Id, extensions, notify};
 use std::path::PathBuf;
 
 /// What to make a container of.
@@ -46,6 +46,7 @@ impl From<Flags> for Creation {
             pidfd_socket: given(flags.pidfd_socket),
             pid_file: given(flags.pid_file),
             notify: notify::of_caller().is_some(),
+            seccomp_receiver: extensions::receiver_of_caller(),
             no_pivot: flags.no_pivot,
             no_new_keyring: flags.no_new_keyring,
             preserve_fds: flags.preserve_fds,

@@ -2,7 +2,7 @@
 
 use super::flags::{given, path};
 use crate::error::Result;
-use crate::lifecycle::{Creation, Global, Id, explain};
+use crate::lifecycle::{Creation, Global, Id, explain, extensions};
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -44,6 +44,7 @@ impl Explain {
             pidfd_socket: None,
             pid_file: None,
             notify: false,
+            seccomp_receiver: extensions::receiver_of_caller(),
             no_pivot: false,
             no_new_keyring: false,
             preserve_fds: 0,

@@ -1,7 +1,8 @@
 //! `aril update`
 
 use super::flags::{given, path};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::lifecycle::allocation::Schemas;
 use crate::lifecycle::{self, Global, Id};
 use crate::sys;
 use serde_json::{Map, Value};
@@ -70,10 +71,10 @@ pub(super) struct Update {
     /// Processes and threads; -1 for no limit
     #[arg(long, value_name = "N")]
     pids_limit: Option<i64>,
-    /// Intel RDT: share of the L3 cache
+    /// Intel RDT: share of the L3 cache, such as L3:0=ff;1=0f
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// Intel RDT: share of the memory bandwidth
+    /// Intel RDT: share of the memory bandwidth, such as MB:0=20;1=70
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
     /// Name of the container
@@ -83,11 +84,7 @@ pub(super) struct Update {
 
 impl Update {
     pub(super) fn run(self, global: &Global) -> Result<u8> {
-        for (flag, value) in [("--l3-cache-schema", &self.l3_cache_schema), ("--mem-bw-schema", &self.mem_bw_schema)] {
-            if value.as_ref().is_some_and(|value| !value.is_empty()) {
-                return Err(Error::Other(format!("{flag} is not supported yet")));
-            }
-        }
+        let schemas = Schemas { l3_cache: self.l3_cache_schema.clone(), memory_bandwidth: self.mem_bw_schema.clone() };
         let mut resources = match given(self.resources.clone()) {
             Some(path) => lifecycle::update::parse(&text(&path)?, &path.display().to_string())?,
             None => Value::Object(Map::new()),
@@ -100,7 +97,7 @@ impl Update {
                 fields.insert(key.to_owned(), value);
             }
         }
-        lifecycle::update::update(global, &self.id, &resources).map(|()| 0)
+        lifecycle::update::update(global, &self.id, &resources, schemas).map(|()| 0)
     }
 
     /// The flags as fields of `linux.resources`.

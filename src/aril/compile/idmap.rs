@@ -27,12 +27,20 @@ pub struct Range {
 /// # Errors
 /// There are too many, one is empty or reaches beyond the last id, or two overlap inside or outside.
 pub fn resolve(mappings: &[LinuxIdMapping], at: &Pointer) -> Result<IdMap, Invalid> {
-    if mappings.len() > RANGES_MAX {
-        return Err(Invalid::new(at, format!("{} mappings are more than the kernel takes ({RANGES_MAX})", mappings.len())));
+    let range = |mapping: &LinuxIdMapping| Range { container: mapping.container_id(), host: mapping.host_id(), size: mapping.size() };
+    of(mappings.iter().map(range).collect(), at)
+}
+
+/// A map of these ranges, which stand at a pointer.
+///
+/// # Errors
+/// As of [`resolve`].
+pub fn of(given: Vec<Range>, at: &Pointer) -> Result<IdMap, Invalid> {
+    if given.len() > RANGES_MAX {
+        return Err(Invalid::new(at, format!("{} mappings are more than the kernel takes ({RANGES_MAX})", given.len())));
     }
-    let mut ranges: Vec<Range> = Vec::with_capacity(mappings.len());
-    for (i, mapping) in mappings.iter().enumerate() {
-        let range = Range { container: mapping.container_id(), host: mapping.host_id(), size: mapping.size() };
+    let mut ranges: Vec<Range> = Vec::with_capacity(given.len());
+    for (i, range) in given.into_iter().enumerate() {
         let wrong = |why: String| Err(Invalid::new(&at.of(i), why));
         if range.size == 0 {
             return wrong("a mapping of size 0 maps nothing".to_owned());

@@ -1,5 +1,6 @@
 //! The annotations that change what aril does. All others are the container's own business, as the specification has it.
 
+use super::Pointer;
 use super::spec::Spec;
 
 /// The additional groups of the caller stay; those of the configuration are not set.
@@ -10,6 +11,10 @@ pub const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 /// A seccomp profile that names an unknown system call is refused.
 pub const SECCOMP_FAIL_UNKNOWN_SYSCALL: &str = "run.oci.seccomp_fail_unknown_syscall";
+/// A unix socket that gets the seccomp listener, where the profile has no `listenerPath`.
+pub const SECCOMP_RECEIVER: &str = "run.oci.seccomp.receiver";
+/// A seccomp program in base64, instead of the profile.
+pub const SECCOMP_BPF_DATA: &str = "run.oci.seccomp_bpf_data";
 /// What runs the program instead of the kernel: a virtual machine, a WebAssembly engine. aril has none, and says so.
 pub const HANDLER: &str = "run.oci.handler";
 
@@ -17,8 +22,22 @@ pub const HANDLER: &str = "run.oci.handler";
 pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
 
 /// All of them: `potentiallyUnsafeConfigAnnotations` of `aril features`.
-pub const KNOWN: &[&str] =
-    &[SYSTEMD_PROPERTY, HANDLER, KEEP_ORIGINAL_GROUPS, MOUNT_CONTEXT_TYPE, PIDFD_RECEIVER, SECCOMP_FAIL_UNKNOWN_SYSCALL];
+pub const KNOWN: &[&str] = &[
+    SYSTEMD_PROPERTY,
+    HANDLER,
+    KEEP_ORIGINAL_GROUPS,
+    MOUNT_CONTEXT_TYPE,
+    PIDFD_RECEIVER,
+    SECCOMP_BPF_DATA,
+    SECCOMP_FAIL_UNKNOWN_SYSCALL,
+    SECCOMP_RECEIVER,
+];
+
+/// Where an annotation stands.
+#[must_use]
+pub fn pointer(name: &str) -> Pointer {
+    Pointer::to("/annotations").of(name)
+}
 
 /// The value of an annotation, if it is there.
 #[must_use]

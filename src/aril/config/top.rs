@@ -20,7 +20,7 @@ pub fn check_top(spec: &Spec) -> Result<(), Invalid> {
     match annotations::get(spec, annotations::HANDLER) {
         Some(handler) if !handler.is_empty() => {
             let why = format!("handler {handler:?} is not supported: aril runs programs of this machine alone");
-            Err(Invalid::new(&Pointer::to("/annotations").of(annotations::HANDLER), why))
+            Err(Invalid::new(&annotations::pointer(annotations::HANDLER), why))
         }
         _ => Ok(()),
     }

@@ -68,7 +68,6 @@ struct Linux<'a> {
 /// # Errors
 /// The container has no process yet.
 pub fn encode(record: &Record, spec: &Spec, no_new_keyring: bool, filter: Option<&Filter>) -> Result<Vec<u8>> {
-    let failed = |error: serde_json::Error| Error::Other(format!("cannot write down what exec needs: {error}"));
     let created = record.created.as_ref().ok_or_else(|| Error::Other("the container has no process".to_owned()))?;
     let linux = spec.linux().as_ref().map(|linux| Linux {
         namespaces: linux.namespaces(),
@@ -92,8 +91,25 @@ pub fn encode(record: &Record, spec: &Spec, no_new_keyring: bool, filter: Option
         spec: Cow::Owned(serde_json::value::to_raw_value(spec.process()).map_err(failed)?),
         linux: Cow::Owned(serde_json::value::to_raw_value(&linux).map_err(failed)?),
     };
-    let json = serde_json::to_vec(&compact).map_err(failed)?;
     let program = filter.map(|filter| filter.program.as_slice()).unwrap_or_default();
+    bytes(&compact, program)
+}
+
+/// The file's bytes for a container that is in another resctrl group since, or in none.
+///
+/// # Errors
+/// As of [`decode`].
+pub fn in_group(old: &[u8], group: Option<&Group>) -> Result<Vec<u8>> {
+    let (compact, filter) = decode(old)?;
+    bytes(&Compact { resctrl: group.cloned(), ..compact }, &filter.map(|filter| filter.program).unwrap_or_default())
+}
+
+fn failed(error: serde_json::Error) -> Error {
+    Error::Other(format!("cannot write down what exec needs: {error}"))
+}
+
+fn bytes(compact: &Compact<'_>, program: &[u8]) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec(compact).map_err(failed)?;
     let head = format!("{MAGIC} {} {} {:08x}\n", json.len(), program.len(), sum(&json, program));
     Ok([head.as_bytes(), &json, program].concat())
 }

@@ -1,5 +1,6 @@
 //! What can be done to a container: one file per verb.
 
+pub mod allocation;
 pub mod compact;
 pub mod create;
 pub mod delete;
@@ -7,6 +8,7 @@ pub mod events;
 pub mod exec;
 pub mod exec_process;
 pub mod explain;
+pub mod extensions;
 pub mod features;
 pub mod foreign;
 pub mod home;
@@ -65,6 +67,8 @@ pub struct Creation {
     pub pid_file: Option<PathBuf>,
     /// Whether a service manager waits for the container to be ready.
     pub notify: bool,
+    /// A unix socket that gets the seccomp listener, where the configuration names none.
+    pub seccomp_receiver: Option<PathBuf>,
     /// Move the root over `/` instead of `pivot_root(2)`: for a root on the initramfs.
     pub no_pivot: bool,
     /// Stay in the caller's session keyring.

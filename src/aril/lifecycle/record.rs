@@ -136,6 +136,8 @@ pub enum Line {
     Started,
     /// `update` has changed what it is limited to: all of it, as it is now.
     Resources(Value),
+    /// `update` has given it a resctrl group, or has taken it back.
+    Resctrl(Option<resctrl::Group>),
 }
 
 /// What a record says.
@@ -176,6 +178,7 @@ impl Record {
                 (Ok(Line::Placed(place)), Some(record)) => record.intent.place = place,
                 (Ok(Line::Started), Some(record)) => record.started = true,
                 (Ok(Line::Resources(resources)), Some(record)) => record.intent.resources = resources,
+                (Ok(Line::Resctrl(group)), Some(record)) => record.intent.resctrl = group,
                 // A newer aril has more to say: the checksum fits.
                 (Err(_), Some(_)) => {}
                 _ => return (record, false),
@@ -286,10 +289,10 @@ impl Record {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn intent() -> Intent {
+    pub(in crate::lifecycle) fn intent(resctrl: Option<resctrl::Group>) -> Intent {
         Intent {
             boot: "b".to_owned(),
             creator: Identity { pid: 1, start: 2 },
@@ -301,7 +304,7 @@ mod tests {
             owner: 0,
             beneath: None,
             listener: None,
-            resctrl: None,
+            resctrl,
             place: Place::default(),
             resources: Value::Null,
             program: true,
@@ -313,7 +316,7 @@ mod tests {
 
     fn text() -> String {
         let lines = [
-            Line::Intent(Box::new(intent())),
+            Line::Intent(Box::new(intent(None))),
             Line::Created(Created { process: Identity { pid: 7, start: 8 }, steps: Vec::new() }),
             Line::Started,
         ];

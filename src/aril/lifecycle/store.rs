@@ -256,6 +256,15 @@ impl Store {
         attempt().doing(|| format!("cannot write down what exec needs of {}", self.id))
     }
 
+    /// Writes it anew, while somebody may read it.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub fn replace_exec(&self, bytes: &[u8]) -> Result<()> {
+        let replaced = sys::fs::replace_file(&self.dir, compact::EXEC, bytes, 0o600);
+        replaced.doing(|| format!("cannot write down what exec needs of {}", self.id))
+    }
+
     /// Reads what `exec` needs; `None` where nothing was written.
     ///
     /// # Errors

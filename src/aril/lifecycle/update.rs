@@ -1,5 +1,6 @@
 //! `update`: other limits for a container that exists.
 
+use super::allocation::{self, Allocation, Schemas};
 use super::record::{Line, Record};
 use super::status::{Refused, Verb, allow};
 use super::store::Store;
@@ -10,17 +11,23 @@ use crate::error::{Doing, Error, Result};
 use crate::host::Host;
 use serde_json::Value;
 
-/// `update`: what `resources`, which is `LinuxResources` as JSON, names is changed, all of it or nothing.
+/// `update`: what `resources`, which is `LinuxResources` as JSON, and `schemas` name is changed, all of it or nothing.
 ///
 /// # Errors
 /// There is no such container, or it has stopped; a value that cannot be, by its pointer. The container is as it was then.
-pub fn update(global: &Global, id: &Id, resources: &Value) -> Result<()> {
+pub fn update(global: &Global, id: &Id, resources: &Value, schemas: Schemas) -> Result<()> {
     let store = Store::open(global, id)?;
     store.lock()?;
     let stopped = || Refused::Status { id: id.clone(), status: Status::Stopped, verb: Verb::Update };
     let record = store.read()?.ok_or_else(stopped)?;
     allow(id, record.status(|| Ok(false))?, Verb::Update)?;
-    Updating::of(&record, resources)?.all(&store).doing(|| format!("cannot update container {id}"))
+    let updating = Updating::of(&record, resources)?;
+    let all = || -> Result<()> {
+        let Some(allocation) = Allocation::of(schemas, &record, id)? else { return updating.all(&store) };
+        let undo = allocation.make(&store, &record, &updating.cgroup)?;
+        updating.all(&store).map_err(|error| allocation::failed(error, allocation.undo(undo, &store)))
+    };
+    all().doing(|| format!("cannot update container {id}"))
 }
 
 /// An update that is to be made.

@@ -56,6 +56,15 @@ pub fn capabilities() -> Result<(u64, u64, u8)> {
     Ok((effective, bounding, last))
 }
 
+/// The tasks (threads) of a process; none if it has gone.
+#[must_use]
+pub fn tasks(pid: i32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task");
+    let dir = super::fs::open(Path::new(&path), nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY, 0);
+    let names = dir.and_then(super::fs::names).unwrap_or_default();
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
 /// Whether this process is in a user namespace other than the initial one, which alone maps every id to itself.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 mod cgroup;
 pub(crate) mod label;
+pub mod mapping;
 pub mod options;
 
 use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
@@ -334,12 +335,19 @@ fn attach_bind(
     Ok(())
 }
 
-/// The mount's own maps, or else those of the container's user namespace (config.md, "idmap").
+/// The mount's own maps, in its fields or in an option, or else those of the container's user namespace (config.md, "idmap").
 fn idmap(subject: &Subject<'_>, mount: &Mount<'_>) -> Result<Option<Idmap>, Invalid> {
     if !mount.idmapped() {
         return Ok(None);
     }
     let recursive = mount.options.idmap.unwrap_or(false);
+    if let Some(mapping) = &mount.options.mapping {
+        if !mount.uids.is_empty() || !mount.gids.is_empty() {
+            return Err(Invalid::new(&mount.at, "the mappings of the mount stand in uidMappings and gidMappings, and again in an option"));
+        }
+        let (uids, gids) = mapping.resolve(&subject.uids, &subject.gids)?;
+        return Ok(Some(Idmap { recursive, by: Userns::Maps { uids: uids.bytes(), gids: gids.bytes() } }));
+    }
     let map = |key: &str, mappings| idmap::resolve(mappings, &mount.at.of(key)).map(|map| map.bytes());
     let by = match (mount.uids.is_empty(), mount.gids.is_empty()) {
         (false, false) => Userns::Maps { uids: map("uidMappings", mount.uids)?, gids: map("gidMappings", mount.gids)? },

@@ -1,5 +1,6 @@
 //! Mount options: one table, from which parsing, the recursive forms and `aril features` derive.
 
+use super::mapping::{self, Mapping};
 use crate::config::{Invalid, Pointer};
 
 /// `MOUNT_ATTR__ATIME`: the attribute's three values share these bits, so that setting one clears them all.
@@ -169,6 +170,8 @@ pub struct Options {
     pub tmpcopyup: bool,
     /// Owners are mapped, and whether on the mounts below as well.
     pub idmap: Option<bool>,
+    /// The mappings in the option's own text, if they stand there.
+    pub mapping: Option<Mapping>,
     /// Makes a source that is a symbolic link again as a link, instead of mounting what it points to.
     pub copy_symlink: bool,
     /// Does not follow a symbolic link at the end of the source.
@@ -232,7 +235,8 @@ impl Options {
 /// Reads the options of the mount whose `options` stand at a pointer. What is not known is the file system's own.
 ///
 /// # Errors
-/// An option holds a NUL, or asks for an id mapping in its own text (`idmap=…`).
+/// An option holds a NUL, has an id mapping in its own text that is none (`idmap=…`), or is the recursive form of a flag of a file system
+/// (`rsync`): `mount_setattr(2)` has no attribute for it, and the mounts below have file systems of their own.
 pub fn parse(options: &[String], at: &Pointer) -> Result<Options, Invalid> {
     let mut parsed = Options::default();
     for (i, option) in options.iter().enumerate() {
@@ -240,14 +244,24 @@ pub fn parse(options: &[String], at: &Pointer) -> Result<Options, Invalid> {
         if option.contains('\0') {
             return Err(Invalid::new(&at.of(i), format!("mount option {option:?} holds a NUL")));
         }
-        if option.starts_with("idmap=") || option.starts_with("ridmap=") {
-            let why = format!("mount option {option:?} is not supported: give the mappings as the mount's uidMappings and gidMappings");
-            return Err(Invalid::new(&at.of(i), why));
+        if let Some((name @ ("idmap" | "ridmap"), text)) = option.split_once('=') {
+            parsed.idmap = Some(name == "ridmap" || parsed.idmap == Some(true));
+            parsed.mapping = Some(mapping::parse(text, &at.of(i))?);
+            continue;
         }
         if let Some(effect) = effect(option) {
             parsed.apply(effect);
-        } else if let Some(effect) = option.strip_prefix('r').and_then(effect).and_then(Effect::recursive) {
-            parsed.apply_recursively(effect);
+        } else if let Some((plain, flag)) = option.strip_prefix('r').and_then(|plain| Some((plain, effect(plain)?))) {
+            match flag.recursive() {
+                Some(effect) => parsed.apply_recursively(effect),
+                None if matches!(flag, Effect::Flag(..)) => {
+                    let why = format!(
+                        "{plain} is a flag of a file system, which the mounts below do not share: the kernel sets none recursively"
+                    );
+                    return Err(Invalid::new(&at.of(i), format!("mount option {option:?} is not supported: {why}")));
+                }
+                None => parsed.data.extend(split(option)),
+            }
         } else {
             parsed.data.extend(split(option));
         }
@@ -367,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_where_it_stands() {
-        for wrong in ["mode=\0", "idmap=uids=0-1-1"] {
+        for wrong in ["mode=\0", "idmap=uids=0-1-1", "rsync", "rasync", "rdirsync", "rmand", "rnomand", "rlazytime"] {
             let error = parse(&["ro".to_owned(), wrong.to_owned()], &Pointer::to("/mounts/3/options")).expect_err(wrong);
             assert_eq!(error.at.as_str(), "/mounts/3/options/1");
         }

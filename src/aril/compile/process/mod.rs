@@ -38,9 +38,13 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     if annotations::get(subject.request.spec, annotations::SECCOMP_FAIL_UNKNOWN_SYSCALL).is_some() {
         subject.linux.seccomp().as_ref().map_or(Ok(()), |s| seccomp::names::check(s, &Pointer::to("/linux/seccomp")))?;
     }
-    let profile = subject.linux.seccomp().as_ref().filter(|_| subject.request.exec.is_none());
-    let compiled = profile.map(|profile| seccomp::resolve(profile, &Pointer::to("/linux/seccomp"))).transpose()?;
-    let filter = subject.request.exec.and_then(|joining| joining.filter).or(compiled.as_ref());
+    let exec = subject.request.exec;
+    let compiled = match (exec, annotations::get(subject.request.spec, annotations::SECCOMP_BPF_DATA), subject.linux.seccomp()) {
+        (None, Some(raw), _) => Some(seccomp::raw::resolve(raw, &annotations::pointer(annotations::SECCOMP_BPF_DATA))?),
+        (None, None, Some(profile)) => Some(seccomp::resolve(profile, &Pointer::to("/linux/seccomp"))?),
+        _ => None,
+    };
+    let filter = exec.and_then(|joining| joining.filter).or(compiled.as_ref());
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 

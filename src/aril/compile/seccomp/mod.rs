@@ -4,6 +4,7 @@ mod bpf;
 mod listener;
 pub mod names;
 mod ranges;
+pub mod raw;
 mod section;
 #[cfg(test)]
 mod tests;

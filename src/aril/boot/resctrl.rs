@@ -273,7 +273,7 @@ mod tests {
         let tree = Tree::new("own");
         let wanted = Wanted { group: "box".to_owned(), ..Wanted::default() };
         let group = Group::of(&wanted, &tree.0);
-        assert!(!tree.0.join("box").exists(), "the record comes first");
+        assert!(!tree.0.join("box").is_dir(), "the record comes first");
         group.create(&wanted).expect("it can be made");
         assert!(group.create(&wanted).is_ok(), "and is there");
         tree.fill("box");
@@ -284,7 +284,7 @@ mod tests {
         }
         fs::remove_dir(tree.0.join("box/mon_groups")).expect("it is there");
         group.remove().expect("it can be removed");
-        assert!(!tree.0.join("box").exists());
+        assert!(!tree.0.join("box").is_dir());
         group.remove().expect("again is fine");
     }
 
@@ -294,7 +294,7 @@ mod tests {
         let wanted = Wanted { group: "gold".to_owned(), ..Wanted::default() };
         let group = Group::of(&wanted, &tree.0);
         group.create(&wanted).and_then(|()| group.remove()).expect("it is there");
-        assert!(tree.0.join("gold").exists());
+        assert!(tree.0.join("gold").is_dir());
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
         let wanted = named("silver", &[]);
         let error = Group::of(&wanted, &tree.0).create(&wanted).expect_err("it is not there");
         assert_eq!(error.at().map(Pointer::as_str), Some("/linux/intelRdt/closID"));
-        assert!(!tree.0.join("silver").exists());
+        assert!(!tree.0.join("silver").is_dir());
     }
 
     #[test]
@@ -318,9 +318,9 @@ mod tests {
         let group = Group::of(&wanted, &tree.0);
         let error = group.create(&wanted).expect_err("a plain directory has no schemata");
         assert!(error.chain().contains("schemata"), "{}", error.chain());
-        assert!(tree.0.join("silver").exists());
+        assert!(tree.0.join("silver").is_dir());
         group.remove().expect("it is not ours");
-        assert!(tree.0.join("silver").exists());
+        assert!(tree.0.join("silver").is_dir());
     }
 
     #[test]
@@ -355,17 +355,17 @@ mod tests {
         let group = Group::of(&wanted, &tree.0);
         group.create(&wanted).expect("it can be made");
         let directory = tree.0.join("gold/mon_groups/box");
-        assert!(directory.exists());
+        assert!(directory.is_dir());
         let other = Group::of(&wanted, &tree.0);
         assert!(other.create(&wanted).is_err(), "one of this name is somebody else's");
         other.remove().expect("and stays");
-        assert!(directory.exists());
+        assert!(directory.is_dir());
         fs::write(directory.join("tasks"), "").expect("a file");
         group.join(9).expect("it takes processes");
         assert_eq!((tree.read("gold/tasks").as_str(), tree.read("gold/mon_groups/box/tasks").as_str()), ("9\n", "9\n"));
         fs::remove_file(directory.join("tasks")).expect("it is there");
         group.remove().expect("it can be removed");
-        assert!(!directory.exists() && tree.0.join("gold").exists());
+        assert!(!directory.is_dir() && tree.0.join("gold").is_dir());
     }
 
     #[test]

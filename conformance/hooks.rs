@@ -66,6 +66,9 @@ pub const TESTS: &[Test] = suite![
     an_unknown_list_is_ignored,
     empty_lists_are_fine,
     a_slow_hook_does_not_block_state,
+    output_goes_to_the_files_of_annotations: [Need::Runtime("aril")],
+    one_file_of_output_and_the_error_tells_the_rest: [Need::Runtime("aril")],
+    a_file_of_output_that_cannot_be_is_an_error: [Need::Runtime("aril")],
 ];
 
 const FIRST: [&str; 3] = ["prestart", "createRuntime", "createContainer"];
@@ -705,4 +708,59 @@ fn a_slow_hook_does_not_block_state(t: &Case) {
     write(&go, "");
     assert!(runtime::wait(&mut create, patience()).expect("create ends").success());
     assert_eq!(c.status(), "created");
+}
+
+/// All six hooks, each of which writes its name to standard output, and in capitals to standard error.
+fn all_six_speak(b: &Bundle) {
+    for when in ALL {
+        let script = format!("echo {when}; echo {} >&2", when.to_uppercase());
+        b.hook(when, json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+    }
+}
+
+fn output_goes_to_the_files_of_annotations(t: &Case) {
+    let b = t.bundle_sh("probe fds");
+    all_six_speak(&b);
+    let (stdout, stderr) = (t.path("stdout"), b.dir().join("stderr"));
+    write(&stdout, "before\n");
+    b.edit(|c| {
+        c["annotations"]["run.oci.hooks.stdout"] = json!(stdout);
+        c["annotations"]["run.oci.hooks.stderr"] = json!("stderr");
+    });
+    let container = t.create(&b);
+    assert_eq!(lines(&stdout), [&["before"][..], &FIRST].concat(), "they are appended");
+    container.start();
+    container.wait_for("stopped").delete();
+    assert_eq!(lines(&stdout), [&["before"][..], &ALL].concat());
+    assert_eq!(lines(&stderr), ALL.map(str::to_uppercase), "a relative path is meant from the bundle");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&stderr).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    write(&stdout, "");
+    assert_lacks(t.run(&b).ok(), "stdout");
+    assert_eq!(lines(&stdout), ALL, "run does so, too");
+}
+
+fn one_file_of_output_and_the_error_tells_the_rest(t: &Case) {
+    for when in ["createRuntime", "createContainer", "startContainer"] {
+        let b = t.bundle();
+        b.hook(when, json!({"path": "/bin/sh", "args": ["sh", "-c", "echo to the file; echo the reason >&2; exit 3"]}));
+        let stdout = t.path(when);
+        b.edit(|c| c["annotations"]["run.oci.hooks.stdout"] = json!(stdout));
+        let _container = Container::of(t, &b);
+        let text = t.run_call(&[], &b).run().refused().to_owned();
+        assert_has(&text, "the reason");
+        assert_lacks(&text, "to the file");
+        assert_eq!(read(&stdout), "to the file\n");
+    }
+}
+
+fn a_file_of_output_that_cannot_be_is_an_error(t: &Case) {
+    for when in ["createRuntime", "createContainer", "startContainer"] {
+        let b = t.bundle();
+        b.hook_sh(when, "exit 0");
+        b.edit(|c| c["annotations"]["run.oci.hooks.stderr"] = json!(t.path("none/file")));
+        let text = t.refused(&b).to_lowercase();
+        assert_has(&text, "no such file or directory");
+        assert_has(&text, "none/file");
+    }
 }

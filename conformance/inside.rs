@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = suite![
     in_a_container_whose_profile_forbids_mounts: [Need::Runtime("aril")],
     in_a_container_whose_profile_has_no_clone3: [Need::Runtime("aril")],
     in_an_unprivileged_user_namespace: [Need::Runtime("aril"), Need::Userns, Need::Program("setpriv")],
+    a_user_without_a_user_namespace_gets_one: [Need::Runtime("aril"), Need::Userns, Need::Program("setpriv")],
     in_a_chroot: [Need::Runtime("aril"), Need::Program("chroot")],
     in_a_chroot_that_is_a_mount: [Need::Runtime("aril"), Need::Program("chroot")],
     with_proc_that_hides_pids: [Need::Runtime("aril")],
@@ -360,6 +361,25 @@ fn in_an_unprivileged_user_namespace(t: &Case) {
     let words = ["run", "--bundle", b.dir().to_str().unwrap(), "inner"];
     let output = t.rt(&words).without_root().globals(["--root".to_owned(), state]).shell(script).run();
     assert_eq!(output.ok(), INSIDE);
+}
+
+fn a_user_without_a_user_namespace_gets_one(t: &Case) {
+    let b = t.bundle_sh("echo inside $(id -u) $(hostname); cat /proc/self/uid_map /proc/self/gid_map");
+    rootless(&b);
+    b.edit(|c| {
+        let linux = c["linux"].as_object_mut().unwrap();
+        linux.remove("uidMappings");
+        linux.remove("gidMappings");
+        linux["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "user");
+    });
+    let state = given_to_nobody(t, &b);
+    let script = "exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let words = ["run", "--bundle", b.dir().to_str().unwrap(), "inner"];
+    let output = t.rt(&words).without_root().globals(["--root".to_owned(), state]).shell(script).run();
+    let (first, maps) = output.ok().split_once('\n').unwrap();
+    assert_eq!(format!("{first}\n"), INSIDE, "root, in a user namespace of its own");
+    let maps: Vec<Vec<&str>> = maps.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(maps, [["0", "65534", "1"], ["0", "65534", "1"]], "nobody has no other ids");
 }
 
 /// Runs a command in a chroot, which `prepare` sets up in a mount namespace of its own.

@@ -280,9 +280,7 @@ fn hint(error: &Error) -> Option<&'static str> {
     let known = HINTS.iter().find(|(on, word, _)| *on == errno && text.contains(word)).map(|(_, _, advice)| *advice);
     known.or_else(|| {
         let unprivileged = matches!(errno, Errno::EPERM | Errno::EACCES) && sys::process::geteuid() != 0;
-        unprivileged.then_some(
-            "without root a container needs a user namespace with id mappings: `aril spec --rootless` writes such a configuration",
-        )
+        unprivileged.then_some("without root not everything can be had: `aril spec --rootless` writes a configuration that can")
     })
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Hook<'a> {
     pub(crate) env: List<'a>,
     /// In seconds; 0 is without end.
     pub(crate) timeout: u32,
+    /// Files for standard output and error; -1 is a pipe of this process's.
+    pub(crate) output: [i32; 2],
 }
 
 /// What is read at once, and how often once the hook has ended: together what a pipe holds (pipe(7)). Its children may write without end.
@@ -70,8 +72,11 @@ fn pipe() -> Result<[i32; 2]> {
 
 /// In the child. Its own ends must block: a program does not expect otherwise.
 fn become_hook(hook: &Hook<'_>, input: i32, output: i32) -> Result<()> {
-    for (file, stdio) in [(input, 0), (output, 1), (output, 2)] {
-        call(Sysno::fcntl, [fd(file), general::F_SETFL as usize, 0, 0, 0, 0])?;
+    for end in [input, output] {
+        call(Sysno::fcntl, [fd(end), general::F_SETFL as usize, 0, 0, 0, 0])?;
+    }
+    let [stdout, stderr] = hook.output.map(|file| if file < 0 { output } else { file });
+    for (file, stdio) in [(input, 0), (stdout, 1), (stderr, 2)] {
         call(Sysno::dup3, [fd(file), stdio, 0, 0, 0, 0])?;
     }
     let argv = sys::allocate_pointers(hook.args.len() + 1)?;

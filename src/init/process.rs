@@ -244,13 +244,13 @@ fn executable(path: &CStr) -> Result<()> {
 ///
 /// The parent-death signal goes before the host answers, since the host may end right after; one that dies without an answer is noticed by
 /// the end of the stream.
-pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32, keep: Slot) -> Result<()> {
+pub(crate) fn created(x: &mut Executor, talk: &Talk, step: u32, keep: &[Slot; 3]) -> Result<()> {
     free(x, keep)?;
     talk.ask(About::Created, step, -1).map(drop)
 }
 
-/// Closes every descriptor but one, and lives on without the host.
-pub(crate) fn free(x: &mut Executor, keep: Slot) -> Result<()> {
+/// Closes every descriptor but these, and lives on without the host.
+pub(crate) fn free(x: &mut Executor, keep: &[Slot; 3]) -> Result<()> {
     x.close_all_but(keep)?;
     sys::prctl(prctl::PR_SET_PDEATHSIG, 0)?;
     x.free = true;

@@ -105,9 +105,17 @@ impl Executor {
     }
 
     /// Closes what is in every slot but one.
-    pub(crate) fn close_all_but(&mut self, keep: Slot) -> Result<()> {
-        let kept = if keep == Slot::NONE { -1 } else { self.get(keep)? };
-        for place in self.slots.iter_mut().filter(|place| **place != kept) {
+    /// The descriptor of a slot, -1 of none.
+    pub(crate) fn if_any(&self, slot: Slot) -> Result<i32> {
+        if slot == Slot::NONE { Ok(-1) } else { self.get(slot) }
+    }
+
+    pub(crate) fn close_all_but(&mut self, keep: &[Slot; 3]) -> Result<()> {
+        let mut kept = [-1; 3];
+        for (file, slot) in kept.iter_mut().zip(keep) {
+            *file = self.if_any(*slot)?;
+        }
+        for place in self.slots.iter_mut().filter(|place| !kept.contains(place)) {
             let old = core::mem::replace(place, -1);
             if old >= 0 {
                 sys::close(old);
@@ -192,13 +200,16 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
             console::console(x, talk, step, &console::Terminal { root, rows, columns, uid, bind })
         }
         Op::Home { uid: _ } => process::home(x, talk, step),
-        Op::Created { keep } => process::created(x, talk, step, keep),
-        Op::Free {} => process::free(x, Slot::NONE),
+        Op::Created { keep } => process::created(x, talk, step, &keep),
+        Op::Free {} => process::free(x, &[Slot::NONE; 3]),
         Op::Gate { listener } => {
             let listener = x.get(listener)?;
             process::gate(x, listener, talk)
         }
-        Op::Hook { path, args, env, timeout } => hook::run(x, talk, step, &hook::Hook { path, args, env, timeout }),
+        Op::Hook { path, args, env, timeout, output: [stdout, stderr] } => {
+            let output = [x.if_any(stdout)?, x.if_any(stderr)?];
+            hook::run(x, talk, step, &hook::Hook { path, args, env, timeout, output })
+        }
         Op::Seccomp { flags, filter } => process::seccomp(talk, step, flags, filter),
         Op::CloseFrom { first } => process::close_from(talk, step, first),
         other => process::one(x, other),

@@ -35,6 +35,19 @@ impl Wire<'_> for Slot {
     }
 }
 
+impl<const N: usize> Wire<'_> for [Slot; N] {
+    fn encode(&self, out: &mut Out<'_>) {
+        self.iter().for_each(|slot| slot.encode(out));
+    }
+    fn decode(from: &mut In<'_>) -> Option<Self> {
+        let mut slots = [Slot::NONE; N];
+        for slot in &mut slots {
+            *slot = Slot::decode(from)?;
+        }
+        Some(slots)
+    }
+}
+
 macro_rules! bytes_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $tag:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -238,9 +251,9 @@ ops! {
     // The end.
     /// Finds the program: the first candidate that is an executable file.
     70 Find { candidates: List<'a> }
-    /// Everything before the user's program is done: closes all descriptors but one, says so to the host, and waits for its word. From here on
+    /// Everything before the user's program is done: closes all descriptors but these, says so to the host, and waits for its word. From here on
     /// the host may end.
-    71 Created { keep: Slot }
+    71 Created { keep: [Slot; 3] }
     /// The same, where the host has nothing to do then: it may end from here on.
     77 Free {}
     /// `listen(2)`: whoever connects then learns that it is this process that listens (`SO_PEERCRED`).
@@ -248,7 +261,10 @@ ops! {
     /// Waits for `start` on a listening socket.
     72 Gate { listener: Slot }
     /// Runs a program in the container with the container's state on its standard input.
-    73 Hook { path: &'a CStr, args: List<'a>, env: List<'a>, /** In seconds; 0 is without end. */ timeout: u32 }
+    73 Hook {
+        path: &'a CStr, args: List<'a>, env: List<'a>, /** In seconds; 0 is without end. */ timeout: u32,
+        /** Files for standard output and error, where it is not a pipe of the executor's. */ output: [Slot; 2]
+    }
     /// Closes every descriptor from this number on but those that report.
     74 CloseFrom { first: u32 }
     /// `execve(2)` of the program found.

@@ -1,6 +1,7 @@
 //! Hooks that the host runs: prestart, createRuntime, poststart, poststop.
 
-use crate::compile::hooks::Hook;
+use super::open::log;
+use crate::compile::hooks::{Hook, Output};
 use crate::error::{Doing, Error, Result};
 use crate::sys::process::Exit;
 use crate::sys::program::{Program, execute};
@@ -9,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// So much of what a hook writes is kept for the message: its end.
@@ -18,29 +19,33 @@ const OUTPUT_MAX: usize = 2048;
 const CHUNK: usize = 4096;
 const CHUNKS_AFTER: u32 = 16;
 
-/// Runs hooks in order, with the container's state on their standard input, in `cwd` (the bundle), with no environment but their own.
+/// Runs hooks in order, with the container's state on their standard input, in `cwd` (the bundle), with no environment but their own. What they
+/// write goes to the files of `output`, or else into the message of the error.
 ///
 /// # Errors
 /// The first that fails: it cannot be executed, does not end in time, or ends with another status than 0.
-pub fn run_all(hooks: &[Hook], state: &str, cwd: &Path) -> Result<()> {
-    hooks.iter().try_for_each(|hook| run(hook, state, cwd))
+pub fn run_all(hooks: &[Hook], state: &str, cwd: &Path, output: &Output) -> Result<()> {
+    hooks.iter().try_for_each(|hook| run(hook, state, cwd, output))
 }
 
 /// Runs one hook.
 ///
 /// # Errors
 /// As of [`run_all`].
-pub fn run(hook: &Hook, state: &str, cwd: &Path) -> Result<()> {
+pub fn run(hook: &Hook, state: &str, cwd: &Path, output: &Output) -> Result<()> {
     let at = crate::config::Pointer::to(&hook.at);
-    attempt(hook, state, cwd).doing_at(&at, || format!("hook {} failed", hook.path.to_string_lossy()))
+    attempt(hook, state, cwd, output).doing_at(&at, || format!("hook {} failed", hook.path.to_string_lossy()))
 }
 
-fn attempt(hook: &Hook, state: &str, cwd: &Path) -> Result<()> {
+fn attempt(hook: &Hook, state: &str, cwd: &Path, files: &Output) -> Result<()> {
+    let file = |path: &Option<PathBuf>| path.as_deref().map(log).transpose();
+    let (stdout, stderr) = (file(&files.stdout)?, file(&files.stderr)?);
     let (output, theirs) = std::io::pipe().map_err(|e| sys::Error::bare("pipe", sys::fs::errno(&e)))?;
     // A file for standard input: a hook that does not read it, or only part of it, neither blocks nor breaks anything.
     let input = sys::fs::memfd(c"aril-state", state.as_bytes())?;
     let theirs = OwnedFd::from(theirs);
-    let how = Program { path: &hook.path, args: &hook.args, env: &hook.env, cwd, input: &input, output: &theirs };
+    let (output_file, error_file) = (stdout.as_ref().unwrap_or(&theirs), stderr.as_ref().unwrap_or(&theirs));
+    let how = Program { path: &hook.path, args: &hook.args, env: &hook.env, cwd, input: &input, output: output_file, error: error_file };
     let child = execute(&how)?;
     drop(theirs);
     let mut words = Vec::new();

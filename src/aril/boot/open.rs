@@ -56,7 +56,16 @@ fn one(source: &Source, place: &Place, given: Option<&OwnedFd>) -> Result<OwnedF
             None => Err(Error::Other("the container has no gate".to_owned())),
         },
         Source::Directory { path } => Ok(sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?),
+        Source::Log { path } => log(path),
     }
+}
+
+/// A file to append to; one that is made is its owner's alone.
+///
+/// # Errors
+/// The errno of `open(2)`.
+pub(super) fn log(path: &Path) -> Result<OwnedFd> {
+    Ok(sys::fs::open(path, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY, 0o600)?)
 }
 
 fn c_path(path: &Path) -> Result<CString> {
@@ -102,6 +111,10 @@ pub fn check(source: &Source, place: &Place) -> Result<()> {
         Source::Cgroup { hierarchy, .. } => cgroup(place, *hierarchy).map(drop),
         Source::Proc | Source::Gate | Source::First => Ok(()),
         Source::Directory { path } => Ok(sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).map(drop)?),
+        Source::Log { path } => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Ok(sys::fs::open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY, 0).map(drop)?)
+        }
     }
 }
 

@@ -21,11 +21,12 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Keyring { name, permissions } => format!("{}, permissions {permissions:#x}", quoted(name)),
         Op::Find { candidates } => list(candidates),
         Op::Listen { socket: it } | Op::Gate { listener: it } => slot(*it),
-        Op::Created { keep: Slot::NONE } | Op::Free {} | Op::AllCpus {} | Op::Loopback {} => String::new(),
-        Op::Created { keep } => format!("with {} open", slot(*keep)),
-        Op::Hook { path, args, env, timeout } => {
+        Op::Created { keep: [Slot::NONE, Slot::NONE, Slot::NONE] } | Op::Free {} | Op::AllCpus {} | Op::Loopback {} => String::new(),
+        Op::Created { keep } => format!("with {} open", slots(keep)),
+        Op::Hook { path, args, env, timeout, output } => {
             let timeout = if *timeout == 0 { String::new() } else { format!(", at most {timeout} s") };
-            format!("{} with arguments {}, {}{timeout}", quoted(path), list(args), variables(env))
+            let output = if *output == [Slot::NONE; 2] { String::new() } else { format!(", writing to {}", slots(output)) };
+            format!("{} with arguments {}, {}{timeout}{output}", quoted(path), list(args), variables(env))
         }
         Op::MemoryPolicy { mode, nodes } => format!("mode {mode:#x}, nodes {}", mask(nodes)),
         Op::CloseFrom { first } => format!("{first}"),
@@ -165,6 +166,7 @@ pub fn source(source: &Source, place: &Place) -> String {
         Source::Gate => "the socket on which start is heard".to_owned(),
         Source::First => "the container's first process".to_owned(),
         Source::Directory { path } => format!("the directory {}", path.display()),
+        Source::Log { path } => format!("the file {}, to append to", path.display()),
     }
 }
 
@@ -187,6 +189,12 @@ pub fn object(op: &Op<'_>) -> Option<String> {
         Op::NewFs { kind, .. } => Some(quoted(kind)),
         _ => None,
     }
+}
+
+/// Those that name a descriptor.
+fn slots(slots: &[Slot]) -> String {
+    let named: Vec<_> = slots.iter().filter(|it| **it != Slot::NONE).map(|it| slot(*it)).collect();
+    named.join(" and ")
 }
 
 /// Those that are not empty, with a blank between.

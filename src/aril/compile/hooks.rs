@@ -1,11 +1,12 @@
 //! Hooks: which are run by whom, and when.
 
-use super::plan::{Plan, Strings, c_string};
+use super::plan::{Plan, Source, Strings, c_string};
 use super::{Subject, namespaces};
-use crate::config::{Invalid, Pointer, spec};
-use aril_plan::{Ask, Op};
+use crate::config::{Invalid, Pointer, annotations, spec};
+use aril_plan::{Ask, Op, Slot};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// A hook as it is executed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,6 +41,24 @@ pub struct Hooks {
     pub poststart: Vec<Hook>,
     /// Run by the host when the container is deleted.
     pub poststop: Vec<Hook>,
+}
+
+/// The files that hooks write to, where the annotations name any (crun(1), `run.oci.hooks.stdout`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Option<PathBuf>,
+    /// Standard error.
+    pub stderr: Option<PathBuf>,
+}
+
+impl Output {
+    /// Those that annotations name; a relative path is meant from the bundle, where hooks run.
+    #[must_use]
+    pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, bundle: &Path) -> Output {
+        let path = |name| annotation(name).filter(|path| !path.is_empty()).map(|path| bundle.join(path));
+        Output { stdout: path(annotations::HOOKS_STDOUT), stderr: path(annotations::HOOKS_STDERR) }
+    }
 }
 
 /// Reads all hooks.
@@ -96,20 +115,40 @@ pub(crate) fn before_pivot(plan: &mut Plan, subject: &Subject<'_>) -> Result<(),
         plan.part(&Pointer::to("/hooks"), "cannot run the hooks");
         plan.push(Op::Ask { what: Ask::RuntimeHooks });
     }
-    push_all(plan, &hooks.create_container);
+    let output = output(plan, subject, &hooks.create_container);
+    push_all(plan, &hooks.create_container, output);
     Ok(())
 }
 
 /// The hooks that run in the container, right before the user's program.
-pub(crate) fn before_exec(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Invalid> {
-    push_all(plan, &resolve(subject.request.spec.hooks().as_ref())?.start_container);
+pub(crate) fn before_exec(plan: &mut Plan, subject: &Subject<'_>, output: [Slot; 2]) -> Result<(), Invalid> {
+    push_all(plan, &resolve(subject.request.spec.hooks().as_ref())?.start_container, output);
     Ok(())
 }
 
-fn push_all(plan: &mut Plan, hooks: &[Hook]) {
+/// What those write to. They see the container's tree, so the host opens it, and the waiting container keeps it.
+pub(crate) fn late_output(plan: &mut Plan, subject: &Subject<'_>) -> Result<[Slot; 2], Invalid> {
+    let hooks = resolve(subject.request.spec.hooks().as_ref())?.start_container;
+    Ok(output(plan, subject, &hooks))
+}
+
+fn output(plan: &mut Plan, subject: &Subject<'_>, hooks: &[Hook]) -> [Slot; 2] {
+    if hooks.is_empty() {
+        return [Slot::NONE; 2];
+    }
+    let Output { stdout, stderr } = Output::of(|name| annotations::get(subject.request.spec, name), subject.request.bundle);
+    let mut open = |name: &str, path: Option<PathBuf>| {
+        let Some(path) = path else { return Slot::NONE };
+        plan.part(&annotations::pointer(name), "cannot open what hooks write to");
+        plan.source(Source::Log { path })
+    };
+    [open(annotations::HOOKS_STDOUT, stdout), open(annotations::HOOKS_STDERR, stderr)]
+}
+
+fn push_all(plan: &mut Plan, hooks: &[Hook], output: [Slot; 2]) {
     for hook in hooks {
         plan.part(&Pointer::to(&hook.at), format!("hook {} failed", hook.path.to_string_lossy()));
         let (args, env): (Strings, Strings) = (hook.args.iter().collect(), hook.env.iter().collect());
-        plan.push(Op::Hook { path: &hook.path, args: args.list(), env: env.list(), timeout: hook.timeout.unwrap_or(0) });
+        plan.push(Op::Hook { path: &hook.path, args: args.list(), env: env.list(), timeout: hook.timeout.unwrap_or(0), output });
     }
 }

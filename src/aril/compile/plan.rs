@@ -48,6 +48,11 @@ pub enum Source {
     Gate,
     /// A pidfd of the container's first process.
     First,
+    /// A file that is appended to, and made if it is not there.
+    Log {
+        /// The path.
+        path: PathBuf,
+    },
     /// A directory.
     Directory {
         /// The path.

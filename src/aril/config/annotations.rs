@@ -15,6 +15,10 @@ pub const SECCOMP_FAIL_UNKNOWN_SYSCALL: &str = "run.oci.seccomp_fail_unknown_sys
 pub const SECCOMP_RECEIVER: &str = "run.oci.seccomp.receiver";
 /// A seccomp program in base64, instead of the profile.
 pub const SECCOMP_BPF_DATA: &str = "run.oci.seccomp_bpf_data";
+/// A file that hooks have as standard output, instead of a pipe of aril's.
+pub const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
+/// The same for standard error.
+pub const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
 /// What runs the program instead of the kernel: a virtual machine, a WebAssembly engine. aril has none, and says so.
 pub const HANDLER: &str = "run.oci.handler";
 
@@ -25,6 +29,8 @@ pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
 pub const KNOWN: &[&str] = &[
     SYSTEMD_PROPERTY,
     HANDLER,
+    HOOKS_STDERR,
+    HOOKS_STDOUT,
     KEEP_ORIGINAL_GROUPS,
     MOUNT_CONTEXT_TYPE,
     PIDFD_RECEIVER,

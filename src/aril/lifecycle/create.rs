@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
-use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, state_file, why};
+use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, rootless, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
 use crate::boot::{hooks, idmaps, net_devices, resctrl, scheduling};
@@ -80,6 +80,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         return Err(Error::Other(TooOld(host.kernel).to_string()));
     }
     config::check_top(&loaded.spec)?;
+    rootless::user_namespace(&mut loaded.spec, &host)?;
     extensions::seccomp(&mut loaded.spec, creation.seccomp_receiver.as_deref())?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
@@ -389,8 +390,9 @@ impl Making<'_> {
     /// the state against that.
     fn runtime_hooks(&self, pid: i32) -> Result<()> {
         let state = |status| self.record.hook_state(&self.creation.id, status, pid);
-        hooks::run_all(&self.prepared.hooks.prestart, &state(Status::Created), &self.prepared.bundle)?;
-        hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), &self.prepared.bundle)
+        let (bundle, output) = (&self.prepared.bundle, self.record.hook_output());
+        hooks::run_all(&self.prepared.hooks.prestart, &state(Status::Created), bundle, &output)?;
+        hooks::run_all(&self.prepared.hooks.create_runtime, &state(Status::Creating), bundle, &output)
     }
 
     /// Sets a property of `process` from outside.

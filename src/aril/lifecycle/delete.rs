@@ -86,8 +86,9 @@ fn unmount(intent: &Intent) -> Result<()> {
 
 fn clear(global: &Global, store: &Store, id: &Id, record: &Record) -> Result<()> {
     let state = record.hook_state(id, Status::Stopped, 0);
+    let output = record.hook_output();
     for hook in &record.intent.poststop {
-        if let Err(error) = hooks::run(hook, &state, cwd(record)) {
+        if let Err(error) = hooks::run(hook, &state, cwd(record), &output) {
             global.log.warn(&error.chain());
         }
     }

@@ -25,6 +25,7 @@ pub mod ps;
 pub mod record;
 pub mod refusals;
 pub mod resctrl;
+pub mod rootless;
 pub mod run;
 pub mod start;
 pub mod state_file;

@@ -5,7 +5,7 @@ use super::{Id, Status};
 use crate::boot::resctrl;
 use crate::boot::talk::Label;
 use crate::cgroup::{Frozen, Place};
-use crate::compile::hooks::Hook;
+use crate::compile::hooks::{Hook, Output};
 use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
 use crate::sys::process::{pidfd_open, stat};
@@ -266,6 +266,12 @@ impl Record {
             systemd_scope: intent.place.unit.as_ref().map(|unit| unit.name.clone()),
             runtime: None,
         }
+    }
+
+    /// The files that hooks write to.
+    #[must_use]
+    pub fn hook_output(&self) -> Output {
+        Output::of(|name| self.intent.annotations.get(name).map(String::as_str), &self.intent.bundle)
     }
 
     /// The state that hooks read on their standard input.

@@ -88,7 +88,8 @@ pub fn begin(
         by_itself = false;
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
-        hooks::run_all(&record.intent.poststart, &record.hook_state(id, Status::Running, pid), &record.intent.bundle)
+        let state = record.hook_state(id, Status::Running, pid);
+        hooks::run_all(&record.intent.poststart, &state, &record.intent.bundle, &record.hook_output())
     });
     if let Err(error) = begun {
         let error = why::explained(error, Cgroup::open(&record.intent.place).ok().flatten().as_ref());

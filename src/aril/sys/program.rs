@@ -20,8 +20,10 @@ pub struct Program<'a> {
     pub cwd: &'a Path,
     /// Its standard input.
     pub input: &'a OwnedFd,
-    /// Its standard output and error.
+    /// Its standard output.
     pub output: &'a OwnedFd,
+    /// Its standard error.
+    pub error: &'a OwnedFd,
 }
 
 /// Starts a program of the host with default signals and no descriptor but the three. It does not outlive this process.
@@ -36,7 +38,7 @@ pub fn execute(program: &Program<'_>) -> Result<Child> {
         argv: pointers(program.args),
         envp: pointers(program.env),
         cwd: cwd.as_raw_fd(),
-        stdio: [program.input.as_raw_fd(), program.output.as_raw_fd(), program.output.as_raw_fd()],
+        stdio: [program.input.as_raw_fd(), program.output.as_raw_fd(), program.error.as_raw_fd()],
         parent: nix::unistd::getpid().as_raw(),
         failed: 0,
     };

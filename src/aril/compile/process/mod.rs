@@ -69,13 +69,14 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("noNewPrivileges"), "cannot set no_new_privs");
         plan.push(Op::NoNewPrivileges {});
     }
-    gate(plan, subject);
+    let output = hooks::late_output(plan, subject)?;
+    gate(plan, subject, output);
     if !subject.request.program {
         // Nobody opens this gate: `start` refuses.
         plan.filter = compiled;
         return Ok(());
     }
-    hooks::before_exec(plan, subject)?;
+    hooks::before_exec(plan, subject, output)?;
     plan.part(&Pointer::default(), "cannot close the descriptors of the runtime");
     plan.push(Op::CloseFrom { first: 3 + subject.request.preserve_fds });
     for Located { at, value } in late_limits {
@@ -116,7 +117,7 @@ fn cpus(plan: &mut Plan, subject: &Subject<'_>, at: &Pointer) -> Result<(), Inva
 }
 
 /// The end of `create`; `run` goes on at once.
-fn gate(plan: &mut Plan, subject: &Subject<'_>) {
+fn gate(plan: &mut Plan, subject: &Subject<'_>, [stdout, stderr]: [Slot; 2]) {
     let at = Pointer::default();
     if subject.request.exec.is_some_and(|joining| !joining.waits) {
         plan.part(&at, "cannot let the process go");
@@ -125,13 +126,13 @@ fn gate(plan: &mut Plan, subject: &Subject<'_>) {
     }
     if !subject.request.gate {
         plan.part(&at, "cannot finish the set-up");
-        plan.push(Op::Created { keep: Slot::NONE });
+        plan.push(Op::Created { keep: [Slot::NONE, stdout, stderr] });
         return;
     }
     plan.part(&at, "cannot wait for start");
     let listener = plan.source(super::Source::Gate);
     plan.push(Op::Listen { socket: listener });
-    plan.push(Op::Created { keep: listener });
+    plan.push(Op::Created { keep: [listener, stdout, stderr] });
     plan.push(Op::Gate { listener });
 }
 

@@ -175,9 +175,10 @@ def memory_floor(options):
 
 def waits_with_100(path, container):
     """Lets the bundle's next container have a hundred processes, in a cgroup of its name."""
-    shutil.copy(f"{HERE}/many", f"{path}/rootfs/bin/true")
+    shutil.copy(f"{HERE}/many", f"{path}/rootfs/bin/many")
     with open(f"{path}/config.json") as file:
         config = json.load(file)
+    config["process"]["args"] = ["/bin/many"]
     config["linux"]["cgroupsPath"] = f"/{container}"
     with open(f"{path}/config.json", "w") as file:
         json.dump(config, file)

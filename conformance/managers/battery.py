@@ -233,8 +233,8 @@ def _(m):
     with started(m, "sleep", "1000") as name:
         # ctr has one exit code for every failure to start.
         ctr = m.name == "containerd"
-        # Docker before 25 has one for every failure of exec.
-        old = m.name == "docker" and int(must(m.argv("version", "--format={{.Server.Version}}")).split(".")[0]) < 25
+        # Docker up to 26 at least has one for every failure of exec.
+        old = m.name == "docker" and int(must(m.argv("version", "--format={{.Server.Version}}")).split(".")[0]) < 27
         missing = "no-such-program.*(executable file not found|no such file or directory)"
         denied = "permission denied"
         # Docker writes what exec was told to standard output.

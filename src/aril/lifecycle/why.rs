@@ -54,6 +54,8 @@ fn of_error(error: &Error, cgroup: Option<&Cgroup>) -> Option<Cause> {
         // execve(2): the limit was exceeded when the user was changed.
         Errno::EAGAIN if matches!(call, "execve" | "execveat") => Some(too_many()),
         Errno::ENOMEM => cgroup.and_then(Cgroup::out_of_memory).map(memory),
+        // The executor's arguments are two words: what is too long is any stack at all.
+        Errno::E2BIG if call == "execveat" => cgroup.and_then(Cgroup::out_of_memory).map(memory),
         _ => None,
     }
 }

@@ -444,11 +444,7 @@ impl Attend for Making<'_> {
             }
             Op::Home { uid } => Ok(home::home(file, uid)),
             Op::Console { .. } => {
-                let master = file.ok_or_else(nobody)?;
-                match self.console.take() {
-                    Some(socket) => send_terminal(&socket, &master)?,
-                    None => self.terminal = Some(master),
-                }
+                self.terminal = kept_terminal(file.ok_or_else(nobody)?, self.console.take())?;
                 Ok(done(()))
             }
             _ => Err(nobody()),
@@ -466,9 +462,12 @@ pub(super) fn limits(pid: i32, process: &config::spec::Process) -> Result<()> {
     Ok(())
 }
 
-/// The payload is the terminal's name; receivers look at the descriptor alone.
-pub(super) fn send_terminal(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
-    sys::socket::send(socket, b"/dev/ptmx", &[master.as_raw_fd()]).doing(|| "cannot send the terminal to the console socket".to_owned())
+/// A terminal's master, unless there is a console socket that takes it.
+pub(super) fn kept_terminal(master: OwnedFd, console: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+    let Some(socket) = console else { return Ok(Some(master)) };
+    // The payload is the terminal's name; receivers look at the descriptor alone.
+    let sent = sys::socket::send(&socket, b"/dev/ptmx", &[master.as_raw_fd()]);
+    sent.doing(|| "cannot send the terminal to the console socket".to_owned()).map(|()| None)
 }
 
 /// Written before the executor does anything: its children inherit it.

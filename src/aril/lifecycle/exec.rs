@@ -1,7 +1,7 @@
 //! `exec`: another process in a container that runs.
 
 use super::compact::{self, Compact};
-use super::create::{Descriptors, limits, oom_score_adj, send_terminal, write_pid_file};
+use super::create::{Descriptors, kept_terminal, limits, oom_score_adj, write_pid_file};
 use super::status::{Verb, allow};
 use super::store::Store;
 use super::{Global, Id, Refused, Status, home, pidfd, terminal, why};
@@ -307,11 +307,7 @@ impl Attend for Serving<'_> {
             Op::Ask { what: Ask::IoPriority } => scheduling::set_io_priority(executor.pid, self.process, &at).map(done),
             Op::Home { uid } => Ok(home::home(file, uid)),
             Op::Console { .. } => {
-                let master = file.ok_or_else(nobody)?;
-                match self.console.take() {
-                    Some(socket) => send_terminal(&socket, &master)?,
-                    None => self.terminal = Some(master),
-                }
+                self.terminal = kept_terminal(file.ok_or_else(nobody)?, self.console.take())?;
                 Ok(done(()))
             }
             _ => Err(nobody()),

@@ -6,6 +6,7 @@ use crate::sys::process::pidfd_open;
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ pub fn ended(pidfd: &OwnedFd, patience: PollTimeout) -> Result<bool> {
     }
 }
 
-/// Those who have it: listed before and after their pidfd was opened, so that it is theirs.
+/// Those who have it: listed before and after their pidfd was opened, so that it is theirs, and with the directory open.
 fn holders(store: &Store) -> Result<Vec<OwnedFd>> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let mut found = Vec::new();
@@ -74,7 +75,15 @@ fn holders(store: &Store) -> Result<Vec<OwnedFd>> {
         }
     }
     let after = listed(store)?;
-    Ok(found.into_iter().filter(|(pid, _)| after.contains(pid)).map(|(_, pidfd)| pidfd).collect())
+    let directory = sys::fs::fstat(store.dir())?;
+    let theirs = |pid: i32| after.contains(&pid) && has_open(pid, (directory.st_dev, directory.st_ino));
+    Ok(found.into_iter().filter(|(pid, _)| theirs(*pid)).map(|(_, pidfd)| pidfd).collect())
+}
+
+/// Whether a process has this file open, by its device and its inode.
+fn has_open(pid: i32, file: (u64, u64)) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    descriptors.flatten().filter_map(|entry| std::fs::metadata(entry.path()).ok()).any(|open| (open.dev(), open.ino()) == file)
 }
 
 fn listed(store: &Store) -> Result<Vec<i32>> {
@@ -84,7 +93,7 @@ fn listed(store: &Store) -> Result<Vec<i32>> {
 }
 
 /// `1: FLOCK  ADVISORY  WRITE 4242 00:1b:77 0 EOF` (proc_locks(5)). The device there is the super block's, which some file systems do not show in
-/// `st_dev`: the inode's number has to do. Lines of those who wait have an arrow.
+/// `st_dev`: these are those who have a lock on a file of this number on any file system. Lines of those who wait have an arrow.
 fn parse(table: &str, inode: u64) -> Vec<i32> {
     let holder = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(1);
@@ -97,7 +106,19 @@ fn parse(table: &str, inode: u64) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{has_open, parse};
+    use std::fs::{File, metadata};
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_file_of_the_same_number_on_another_file_system_is_another() {
+        let open = File::open("/proc/self/status").expect("it is there");
+        let file = open.metadata().map(|file| (file.dev(), file.ino())).expect("it is open");
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        assert!(has_open(own, file));
+        assert!(!has_open(own, (metadata("/").expect("it is there").dev(), file.1)));
+        assert!(!has_open(0, file));
+    }
 
     #[test]
     fn holders_are_found_by_the_inode() {

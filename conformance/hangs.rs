@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = suite![
     kill_all_ends_a_create_that_hangs: [Need::Runtime("aril")],
     signals_end_a_container_whose_hook_hangs: [Need::Runtime("aril")],
     kill_while_poststart_hangs,
+    a_poststart_hook_that_execs,
     start_and_delete_do_not_wait_behind_poststart: [Need::Runtime("aril")],
     delete_force_while_create_hangs: [Need::Runtime("aril")],
     delete_force_while_start_container_hangs,
@@ -259,6 +260,15 @@ fn kill_while_poststart_hangs(t: &Case) {
     c.kill("KILL").wait_for("stopped");
     go_on(t);
     code(&mut start);
+}
+
+fn a_poststart_hook_that_execs(t: &Case) {
+    let b = t.bundle();
+    let (runtime, root) = (t.environment.runtime.display(), t.state_root());
+    b.hook_sh("poststart", &format!("timeout 60 {runtime} --root {} exec {} touch /root/seen", root.display(), b.id()));
+    let c = t.create(&b);
+    c.start();
+    assert!(present(b.root("root/seen")), "the hook's exec did nothing");
 }
 
 fn start_and_delete_do_not_wait_behind_poststart(t: &Case) {

@@ -3,7 +3,7 @@
 use super::notify::Relay;
 use super::status::{Verb, allow};
 use super::store::{Created, GATE, Line, Record, Store};
-use super::{Global, Id, Status, delete, why};
+use super::{Global, Id, Refused, Status, delete, why};
 use crate::boot::Ended;
 use crate::boot::hooks;
 use crate::boot::listener::hand_over;
@@ -89,6 +89,10 @@ pub fn begin(
         store.append(&Line::Started)?;
         let pid = record.created.as_ref().map_or(0, |created| created.process.pid);
         let state = record.hook_state(id, Status::Running, pid);
+        if !record.intent.poststart.is_empty() {
+            // One of them may call exec, which shares the lock.
+            store.share()?;
+        }
         hooks::run_all(&record.intent.poststart, &state, &record.intent.bundle, &record.hook_output())
     });
     if let Err(error) = begun {
@@ -99,10 +103,11 @@ pub fn begin(
             return Err(error);
         }
         // Steps 7 to 10 of the specification's life cycle: a failure ends the container, and poststop hooks are run.
-        if let Err(left) = delete::destroy(global, store, id, Some(record)) {
-            return Err(Error::Other(format!("{}; and then {}", error.chain(), left.chain())));
-        }
-        return Err(error);
+        return match store.lock().and_then(|()| delete::destroy(global, store, id, Some(record))) {
+            // Somebody has deleted it.
+            Ok(()) | Err(Error::Refused(Refused::Missing { .. })) => Err(error),
+            Err(left) => Err(Error::Other(format!("{}; and then {}", error.chain(), left.chain()))),
+        };
     }
     Ok(())
 }

@@ -168,7 +168,7 @@ pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, setgroups: b
         plan.push(Op::Loopback {});
     }
     plan.part(&Pointer::to("/linux/namespaces"), "cannot make the container's first process");
-    plan.push(Op::Fork {});
+    plan.push(Op::Fork { shares: false });
 }
 
 /// Into the network namespace that the host makes meanwhile, where it does and that was not done yet. Needed before a sysfs is mounted, and

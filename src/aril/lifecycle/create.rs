@@ -9,6 +9,7 @@ use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::intel_rdt::{self, Wanted};
 use crate::compile::plan::Network;
+use crate::compile::process::capabilities::asked;
 use crate::compile::{self, Plan, Request, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
@@ -72,6 +73,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let mut loaded = config::load(&path)?;
     let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    host.probe_bounding(asked(loaded.spec.process().as_ref().and_then(|process| process.capabilities().as_ref())));
     let labels = loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     if labels || loaded.spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some()) {
         host.probe_modules();
@@ -185,6 +187,8 @@ pub struct Made {
     pub terminal: Option<OwnedFd>,
     /// The hooks.
     pub hooks: Hooks,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
 }
 
 /// `create`
@@ -198,7 +202,10 @@ pub fn create(global: &Global, creation: &Creation) -> Result<()> {
         // Nobody lets it go any more, and it ends.
         let error = Err(error).doing(|| format!("cannot let go of container {}", creation.id));
         made.undo(global, &creation.id).and(error)
-    })
+    })?;
+    // This process ends next, and with it what it has open: nothing is closed one by one.
+    std::mem::forget(made);
+    Ok(())
 }
 
 impl Made {
@@ -231,10 +238,10 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let store = Store::claim(global, &creation.id)?;
     let mut making = Making { creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
-        Ok(executor) => {
+        Ok((executor, cgroup)) => {
             let Making { terminal, record, .. } = making;
             let steps = record.created.as_ref().map(|c| c.steps.clone()).unwrap_or_default();
-            Ok(Made { store, record, executor, steps, terminal, hooks: prepared.hooks })
+            Ok(Made { store, record, executor, steps, terminal, hooks: prepared.hooks, cgroup })
         }
         Err(error) => {
             if let Err(left) = delete::destroy(global, &store, &creation.id, Some(&making.record)) {
@@ -312,7 +319,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// The order is forced: the record before anything it speaks of, the cgroup before the process that is born in it.
-    fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
+    fn all(&mut self, store: &Store, mode: Mode) -> Result<(Executor, Cgroup)> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         if self.prepared.notifies {
             notify::prepare(store)?;
@@ -334,8 +341,10 @@ impl Making<'_> {
         if let Some((group, wanted)) = self.record.intent.resctrl.as_ref().zip(self.prepared.resctrl.as_ref()) {
             group.create(wanted)?;
         }
-        let made = self.within(store, mode, &mut cgroup);
-        made.map_err(|error| why::explained(error, Some(&cgroup)))
+        match self.within(store, mode, &mut cgroup) {
+            Ok(executor) => Ok((executor, cgroup)),
+            Err(error) => Err(why::explained(error, Some(&cgroup))),
+        }
     }
 
     /// The process, in its cgroup.

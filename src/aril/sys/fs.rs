@@ -97,7 +97,8 @@ pub fn unlinkat(dir: impl AsFd, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// The errno of the call.
-pub fn rmdirat(dir: impl AsFd, name: &str) -> Result<()> {
+pub fn rmdirat(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
+    let name = name.as_ref();
     nix::unistd::unlinkat(dir, name, nix::unistd::UnlinkatFlags::RemoveDir).map_err(|e| Error::new("rmdirat", name, e))
 }
 

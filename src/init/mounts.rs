@@ -265,6 +265,14 @@ pub(crate) fn mask(x: &mut Executor, root: Slot, path: &CStr, directory: Slot, n
     let is_directory = stat(file, EMPTY)?.is(general::S_IFDIR);
     let (index, slot) = if is_directory { (0, directory) } else { (1, null) };
     let source = x.get(slot)?;
+    if !is_directory && !x.placed[1] {
+        // Where the host could not open its own it is that of the root, which may be anything (CVE-2025-31133).
+        let is = stat(source, EMPTY)?;
+        if !is.is(general::S_IFCHR) || is.device != (1, 3) {
+            x.detail.set(b"/dev/null in the root file system is not the null device");
+            return Err(failure(Sysno::openat2, errno::ENODEV));
+        }
+    }
     let result = if x.placed[index] {
         clone_tree(source, EMPTY, false, false).and_then(|copy| {
             let attached = attach(copy, file);

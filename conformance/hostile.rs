@@ -37,7 +37,7 @@ fn cgroups_of_any_name_go_with_the_container(t: &Case) {
     let sleep = eventually("it sleeps", || read(cgroup(t, &b).join("cgroup.procs")).lines().nth(1).map(str::to_owned));
     write(strange.join("inner/cgroup.procs"), &sleep);
     let listed = c.call("ps", &["--format", "json"], &[]).run().json();
-    assert!(listed.as_array().unwrap().iter().any(|pid| pid.to_string() == sleep), "{sleep} is not in {listed}");
+    assert!(listed.as_array().unwrap().iter().any(|pid| *pid == json!(sleep.parse::<i32>().unwrap())), "{sleep} is not in {listed}");
     c.call("kill", &["--all"], &["TERM"]).run().ok();
     eventually("it has the signal", || (!present(format!("/proc/{sleep}"))).then_some(()));
     c.delete_force().ok();

@@ -21,6 +21,7 @@ mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
+mod hostile;
 mod hostname;
 mod idmap;
 mod inside;
@@ -80,6 +81,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
+    ("hostile", hostile::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
     ("intel_rdt", intel_rdt::TESTS),

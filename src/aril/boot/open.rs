@@ -48,7 +48,11 @@ impl AsRawFd for Opened<'_> {
     }
 }
 
-fn one(source: &Source, place: &Place) -> Result<OwnedFd> {
+/// Opens one; see [`sources`].
+///
+/// # Errors
+/// It cannot be opened.
+pub fn one(source: &Source, place: &Place) -> Result<OwnedFd> {
     match source {
         Source::Tree { path, recursive, change, recursive_change, nofollow, idmap } => {
             let tree = tree(path, *recursive, *nofollow)?;

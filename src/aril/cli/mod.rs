@@ -130,8 +130,7 @@ pub fn run(argv: Vec<OsString>) -> (Log, Result<u8>) {
 fn parse(argv: Vec<OsString>) -> (Vec<OsString>, std::result::Result<Cli, clap::Error>) {
     let lean = flags::Flags::augment_args(clap::Command::new("aril").version("").disable_version_flag(true).args_override_self(true));
     let (argv, command) = argv::normalise(&lean, Command::named, argv);
-    // A definition is many small pieces: to give each back takes as long as to make it, and there is but one.
-    let parsed = match command.map(|command| std::mem::ManuallyDrop::new(lean.subcommand(command)).try_get_matches_from_mut(&argv)) {
+    let parsed = match command.map(|command| lean.subcommand(command).try_get_matches_from(&argv)) {
         Some(Ok(matches)) => Ok(matches),
         _ => Cli::command().try_get_matches_from(&argv),
     };

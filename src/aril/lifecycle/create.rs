@@ -4,13 +4,12 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, rootless, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, net_devices, resctrl, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, open, resctrl, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::intel_rdt::{self, Wanted};
 use crate::compile::plan::Network;
-use crate::compile::process::capabilities::asked;
-use crate::compile::{self, Plan, Request, process::limits_from_outside};
+use crate::compile::{self, Plan, Request, Source, process::capabilities::asked, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::{Host, KERNEL_FLOOR, TooOld};
@@ -341,10 +340,8 @@ impl Making<'_> {
         if let Some((group, wanted)) = self.record.intent.resctrl.as_ref().zip(self.prepared.resctrl.as_ref()) {
             group.create(wanted)?;
         }
-        match self.within(store, mode, &mut cgroup) {
-            Ok(executor) => Ok((executor, cgroup)),
-            Err(error) => Err(why::explained(error, Some(&cgroup))),
-        }
+        let executor = self.within(store, mode, &mut cgroup).map_err(|error| why::explained(error, Some(&cgroup)))?;
+        Ok((executor, cgroup))
     }
 
     /// The process, in its cgroup.
@@ -430,6 +427,10 @@ impl Making<'_> {
 }
 
 impl Attend for Making<'_> {
+    fn copy(&mut self, source: &Source) -> Result<OwnedFd> {
+        open::one(source, &self.prepared.place)
+    }
+
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;

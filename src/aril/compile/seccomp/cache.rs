@@ -135,7 +135,7 @@ mod tests {
             |p| p["listenerPath"] = json!("/agent"),
             |p| p["listenerMetadata"] = json!("who"),
             |p| p["syscalls"][0]["names"] = json!(["write", "read"]),
-            |p| p["syscalls"][0]["names"][2] = json!("close"),
+            |p| p["syscalls"][0]["names"] = json!(["read", "write", "close"]),
             |p| p["syscalls"][0]["action"] = json!("SCMP_ACT_LOG"),
             |p| p["syscalls"][1]["errnoRet"] = json!(14),
             |p| p["syscalls"][1]["args"][0]["index"] = json!(1),

@@ -33,7 +33,7 @@ pub enum Level {
     #[default]
     #[value(alias = "warn", alias = "info")]
     Warning,
-    /// What nobody has to know of as well.
+    /// What is of use to whoever looks for a reason, too.
     Debug,
 }
 

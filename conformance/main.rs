@@ -22,6 +22,7 @@ mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
+mod hostile;
 mod hostname;
 mod idmap;
 mod inside;
@@ -82,6 +83,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
+    ("hostile", hostile::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
     ("intel_rdt", intel_rdt::TESTS),

@@ -139,6 +139,9 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     }
     uts::name(p, &subject)?;
     process::set_up(p, &subject)?;
+    if !plan.fits() {
+        return Err(Invalid::new(&Pointer::to("/mounts"), "these are more mounts and devices than aril can make of one container"));
+    }
     Ok(plan)
 }
 

@@ -3,7 +3,7 @@
 use crate::report::{Report, say};
 use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
 use crate::verbs::{Before, Verb, plain, prepare, wrong};
-use crate::world::{ID, Residue, World};
+use crate::world::{Residue, World, id};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 use syscalls::Sysno;
@@ -89,33 +89,30 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
     for role in [Role::Host, Role::Container] {
         let Some(calls) = baseline.calls.get(&role) else { continue };
         let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
-        let numbers: Vec<usize> = (0..calls.len())
-            .step_by(step)
-            .filter(|n| !extent.only.is_some_and(|(only, from, to)| role != only || *n < from || *n > to))
+        let numbers =
+            (0..calls.len()).step_by(step).filter(|n| !extent.only.is_some_and(|(only, from, to)| role != only || *n < from || *n > to));
+        let mut points: Vec<Point> = numbers
+            .flat_map(|number| extent.faults.iter().map(move |fault| Point { role, number, fault: *fault }))
+            .filter(|point| applies(point.fault, &calls[point.number], verb))
             .collect();
         let begun = Instant::now();
-        // Where the time is short, what was tested is spread over all of them.
-        let spread = (0..SPREAD).map(|i| i * 5 % SPREAD).flat_map(|first| numbers.iter().skip(first).step_by(SPREAD));
-        for (done, number) in spread.enumerate() {
+        if extent.budget.is_some() {
+            // Where the time is short, what was tested is spread over all of them, the same ones at every run.
+            let mut random = crate::wear::Random(0x2545_f491_4f6c_dd1d);
+            for n in (1..points.len()).rev() {
+                points.swap(n, random.below(n + 1));
+            }
+        }
+        for (done, point) in points.iter().enumerate() {
             if extent.budget.is_some_and(|budget| begun.elapsed() > budget / 2) {
-                let left = numbers.len() - done;
-                report.skipped.push(format!(
-                    "{}: {left} of {} calls of the {}: this machine is too slow for all",
-                    verb.name(),
-                    numbers.len(),
-                    role.name()
-                ));
+                let (left, all) = (points.len() - done, points.len());
+                report.skipped.push(format!("{}: {left} of {all} points of the {}: the time was short", verb.name(), role.name()));
                 break;
             }
-            for fault in extent.faults.iter().filter(|fault| applies(**fault, &calls[*number], verb)) {
-                one(world, verb, Point { role, number: *number, fault: *fault }, report);
-            }
+            one(world, verb, *point, report);
         }
     }
 }
-
-/// So many rounds, each over the whole of the calls.
-const SPREAD: usize = 8;
 
 pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
     prepare(world, verb.before(), verb.kind())?;
@@ -132,7 +129,7 @@ pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
     {
         return Err(what);
     }
-    let (end, words) = plain(world, &["delete", "--force", ID]);
+    let (end, words) = plain(world, &["delete", "--force", id()]);
     let left = world.settle(SETTLE);
     if !left.is_empty() {
         return Err(format!("delete --force {end:?} {words} leaves {}", left.words()));
@@ -160,7 +157,7 @@ fn one(world: &World, verb: Verb, point: Point, report: &mut Report) {
     let outcome = Tracer::start(&verb.job(world), Some(point), &world.work, "traced").run();
     if outcome.hit.is_none() {
         // It took another way, and had fewer calls this time.
-        let _ = plain(world, &["delete", "--force", ID]);
+        let _ = plain(world, &["delete", "--force", id()]);
         if !world.settle(SETTLE).is_empty() {
             world.clear();
         }
@@ -225,7 +222,7 @@ pub fn settled(world: &World) -> Residue {
 
 /// `delete --force`, and what is left then. `residue` is what was there before it; `None` is anything.
 pub fn recover(world: &World, row: &str, residue: Option<&Residue>, what: &str, report: &mut Report) {
-    let (end, said) = plain(world, &["delete", "--force", ID]);
+    let (end, said) = plain(world, &["delete", "--force", id()]);
     let left = settled(world);
     if end == End::Hung {
         report.row(row).hangs += 1;

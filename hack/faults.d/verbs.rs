@@ -1,7 +1,7 @@
 //! The commands under test: what comes before, what they are called with, and what their exit status must mean.
 
 use crate::trace::{End, Fault, Job, Whom};
-use crate::world::{ID, Kind, Residue, Seen, World, alive};
+use crate::world::{Kind, Residue, Seen, World, alive, id};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -122,19 +122,19 @@ impl Verb {
             args.push("--systemd-cgroup".to_owned());
         }
         let rest: Vec<&str> = match self {
-            Verb::Create | Verb::CreateUserns => vec!["create", "--bundle", &bundle, ID],
-            Verb::Start | Verb::StartUserns => vec!["start", ID],
-            Verb::Run => vec!["run", "--bundle", &bundle, ID],
-            Verb::Exec | Verb::ExecUserns => vec!["exec", ID, "/bin/sh", "-c", "exit 77"],
-            Verb::Kill => vec!["kill", ID, "KILL"],
-            Verb::Delete => vec!["delete", ID],
-            Verb::DeleteForce => vec!["delete", "--force", ID],
-            Verb::State => vec!["state", ID],
-            Verb::Update => vec!["update", "--pids-limit", "33", ID],
-            Verb::Pause => vec!["pause", ID],
-            Verb::Resume => vec!["resume", ID],
-            Verb::Events => vec!["events", "--stats", ID],
-            Verb::Ps => vec!["ps", ID],
+            Verb::Create | Verb::CreateUserns => vec!["create", "--bundle", &bundle, id()],
+            Verb::Start | Verb::StartUserns => vec!["start", id()],
+            Verb::Run => vec!["run", "--bundle", &bundle, id()],
+            Verb::Exec | Verb::ExecUserns => vec!["exec", id(), "/bin/sh", "-c", "exit 77"],
+            Verb::Kill => vec!["kill", id(), "KILL"],
+            Verb::Delete => vec!["delete", id()],
+            Verb::DeleteForce => vec!["delete", "--force", id()],
+            Verb::State => vec!["state", id()],
+            Verb::Update => vec!["update", "--pids-limit", "33", id()],
+            Verb::Pause => vec!["pause", id()],
+            Verb::Resume => vec!["resume", id()],
+            Verb::Events => vec!["events", "--stats", id()],
+            Verb::Ps => vec!["ps", id()],
         };
         args.extend(rest.into_iter().map(str::to_owned));
         args
@@ -209,14 +209,14 @@ pub fn prepare(world: &World, before: Before, kind: Kind) -> Result<(), String> 
     let bundle = world.bundle_of(kind).display().to_string();
     let mut steps: Vec<Vec<&str>> = Vec::new();
     if before != Before::Nothing {
-        steps.push(vec!["create", "--bundle", &bundle, ID]);
+        steps.push(vec!["create", "--bundle", &bundle, id()]);
     }
     if !matches!(before, Before::Nothing | Before::Created) {
-        steps.push(vec!["start", ID]);
+        steps.push(vec!["start", id()]);
     }
     match before {
-        Before::Paused => steps.push(vec!["pause", ID]),
-        Before::Stopped => steps.push(vec!["kill", ID, "KILL"]),
+        Before::Paused => steps.push(vec!["pause", id()]),
+        Before::Stopped => steps.push(vec!["kill", id(), "KILL"]),
         _ => {}
     }
     for step in &steps {

@@ -5,8 +5,8 @@ use super::{Errno, Error, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::io::{Read, Seek};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 

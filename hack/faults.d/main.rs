@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 
 /// What the kernel frees late is looked for when a part is over, and is a leak of one of its points: `--only` finds of which.
 fn slow_leaks(world: &World, part: &Part, report: &mut Report) {
-    let end = Instant::now() + std::time::Duration::from_secs(5);
+    let end = Instant::now() + trace::slowly(std::time::Duration::from_secs(5));
     let mut left = world.look_whole();
     while !left.is_empty() && Instant::now() < end {
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -44,7 +44,7 @@ pub fn proof(world: &mut World, report: &mut Report) {
 }
 
 fn until(mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(3);
+    let end = Instant::now() + crate::trace::slowly(Duration::from_secs(3));
     loop {
         if done() {
             return true;

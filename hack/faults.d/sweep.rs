@@ -1,14 +1,17 @@
 //! A fault at every system call of a command.
 
 use crate::report::{Report, say};
-use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
+use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom, slowly};
 use crate::verbs::{Before, Verb, plain, prepare, wrong};
 use crate::world::{Residue, World, id};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
-const SETTLE: Duration = Duration::from_millis(1000);
+/// What is dying has so long for it.
+fn patience() -> Duration {
+    slowly(Duration::from_secs(1))
+}
 
 pub const KILLS: [Fault; 3] = [Fault::Kill(Whom::This), Fault::Kill(Whom::Other), Fault::Kill(Whom::Both)];
 pub const ERRNOS: [Errno; 6] = [Errno::EINTR, Errno::ENOMEM, Errno::ENOSPC, Errno::EMFILE, Errno::EPERM, Errno::EIO];
@@ -130,7 +133,7 @@ pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
         return Err(what);
     }
     let (end, words) = plain(world, &["delete", "--force", id()]);
-    let left = world.settle(SETTLE);
+    let left = world.settle(patience());
     if !left.is_empty() {
         return Err(format!("delete --force {end:?} {words} leaves {}", left.words()));
     }
@@ -158,7 +161,7 @@ fn one(world: &World, verb: Verb, point: Point, report: &mut Report) {
     if outcome.hit.is_none() {
         // It took another way, and had fewer calls this time.
         let _ = plain(world, &["delete", "--force", id()]);
-        if !world.settle(SETTLE).is_empty() {
+        if !world.settle(patience()).is_empty() {
             world.clear();
         }
         return;
@@ -184,7 +187,7 @@ fn judge(
     let failed = !matches!(outcome.end, End::Code(0 | crate::verbs::STATUS));
     let patience =
         if verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run) { 100 } else { 0 };
-    let mut residue = world.settle(Duration::from_millis(patience));
+    let mut residue = world.settle(slowly(Duration::from_millis(patience)));
     if matches!(verb, Verb::Start | Verb::StartUserns | Verb::Kill) {
         crate::verbs::wait_a_moment(|| {
             wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)).is_none()
@@ -212,12 +215,18 @@ fn judge(
         report.row(verb.name()).unnamed += 1;
         report.finding(format!("{}: ended by signal {signal}: {:?}", name(outcome), outcome.error.trim()));
     }
+    if let (Verb::Update, End::Signal(_)) = (verb, outcome.end)
+        && let Err(what) = crate::verbs::updates_again(world)
+    {
+        report.row(verb.name()).wrong += 1;
+        report.finding(format!("{}: update again: {what}", name(outcome)));
+    }
     recover(world, verb.name(), Some(&residue), &name(outcome), report);
 }
 
 /// What is left when all has had time to end.
 pub fn settled(world: &World) -> Residue {
-    world.settle(SETTLE)
+    world.settle(patience())
 }
 
 /// `delete --force`, and what is left then. `residue` is what was there before it; `None` is anything.

@@ -14,7 +14,17 @@ use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 /// Longer than any command may take.
-pub const HANG: Duration = Duration::from_secs(10);
+pub fn hang() -> Duration {
+    slowly(Duration::from_secs(10))
+}
+
+/// `TIME_FACTOR` times as long, as in the conformance suite: an emulated machine is slow.
+pub fn slowly(time: Duration) -> Duration {
+    static FACTOR: std::sync::LazyLock<u32> =
+        std::sync::LazyLock::new(|| std::env::var("TIME_FACTOR").ok().and_then(|f| f.parse().ok()).unwrap_or(1));
+    time * *FACTOR
+}
+
 /// When the command has ended, those that it left are still followed until they have been quiet for so long.
 const QUIET: Duration = Duration::from_millis(4);
 
@@ -208,7 +218,7 @@ impl Tracer {
 
     /// Serves the others for a while, the held ones standing. Returns early when `done` says so.
     pub fn serve(&mut self, milliseconds: u64, done: impl Fn(&Tracer) -> bool) {
-        let end = Instant::now() + Duration::from_millis(milliseconds);
+        let end = Instant::now() + slowly(Duration::from_millis(milliseconds));
         while Instant::now() < end && !done(self) {
             if !self.drain() {
                 std::thread::sleep(Duration::from_micros(300));
@@ -270,7 +280,7 @@ impl Tracer {
                 if self.tracees.is_empty() || (!waiting && quiet_since.elapsed() >= QUIET) {
                     return;
                 }
-            } else if self.started.elapsed() > HANG {
+            } else if self.started.elapsed() > hang() {
                 self.main_end = Some(End::Hung);
                 let _ = kill(Pid::from_raw(self.main), Signal::SIGKILL);
                 return;
@@ -468,7 +478,7 @@ impl Tracer {
         }
         // One that stands is let go at once; the others are stopped for it.
         self.tracees.retain(|pid, _| ptrace::detach(Pid::from_raw(*pid), None).is_err() && ptrace::interrupt(Pid::from_raw(*pid)).is_ok());
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + slowly(Duration::from_secs(10));
         while !self.tracees.is_empty() && Instant::now() < end {
             // Of any: the end of a namespace's first process waits until the others' ends have been taken.
             let pid = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {

@@ -298,6 +298,10 @@ impl World {
 
     /// What there is, at this instant.
     pub fn look(&self) -> Residue {
+        self.residue(false)
+    }
+
+    fn residue(&self, all_units: bool) -> Residue {
         let processes = others();
         let mut residue = Residue { processes: processes.iter().map(|pid| described(*pid)).collect(), ..Residue::default() };
         for hierarchy in &self.hierarchies {
@@ -315,14 +319,14 @@ impl World {
         residue.state = names(&self.root).into_iter().filter(|name| !name.starts_with('.')).collect();
         residue.descriptors = fds().symmetric_difference(&self.fds).cloned().collect();
         // systemd takes its time to answer: it is not asked while there is something anyway.
-        let units = self.systemd && residue.is_empty();
+        let units = self.systemd && (all_units || residue.is_empty());
         residue.kept = self.beyond.since(&processes, units);
         residue
     }
 
     /// The same, and the programs and keyrings, which take their time to go: what is left of them is looked for after many points.
     pub fn look_whole(&self) -> Residue {
-        let mut residue = self.look();
+        let mut residue = self.residue(self.systemd);
         let tops: Vec<PathBuf> = self.hierarchies.iter().map(|hierarchy| hierarchy.join(&self.cgroup)).collect();
         let Since { programs, keyrings, .. } = self.beyond.slow(&tops, &self.hierarchies);
         residue.kept = Since { programs, keyrings, ..residue.kept };
@@ -354,7 +358,7 @@ impl World {
             let _ = fs::write(dir.join("cgroup.freeze"), "0");
             let _ = fs::write(dir.join("freezer.state"), "THAWED");
         }
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + crate::trace::slowly(Duration::from_secs(5));
         while !others().is_empty() && Instant::now() < end {
             reap();
             std::thread::sleep(Duration::from_millis(1));

@@ -36,18 +36,19 @@ impl Before {
         }
     }
 
-    /// `own` are the processes that are looked at by themselves; `systemd`: units are asked for.
-    pub fn since(&self, own: &[i32], systemd: bool) -> Since {
-        Since {
-            namespaces: namespaces(own).difference(&self.namespaces).cloned().collect(),
-            units: if systemd { units().difference(&self.units).cloned().collect() } else { Vec::new() },
-            ..Since::default()
-        }
+    /// What this process holds.
+    pub fn since(&self) -> Since {
+        Since { namespaces: held().difference(&self.namespaces).cloned().collect(), ..Since::default() }
     }
 
-    /// What the kernel takes away in its own time, some ten milliseconds after the last who had it. `tops` are the cgroups whose programs are no
-    /// others'.
-    pub fn slow(&self, tops: &[PathBuf], hierarchies: &[PathBuf]) -> Since {
+    /// Units, for which systemd has to be asked.
+    pub fn units(&self) -> Vec<String> {
+        units().difference(&self.units).cloned().collect()
+    }
+
+    /// What the kernel takes away in its own time, some ten milliseconds after the last who had it, and what others than `own` hold, which are
+    /// looked at by themselves. `tops` are the cgroups whose programs are no others'.
+    pub fn slow(&self, own: &[i32], tops: &[PathBuf], hierarchies: &[PathBuf]) -> Since {
         let mut ids: Vec<u32> = std::iter::successors(Some(self.newest_program), |id| next_program(*id)).skip(1).collect();
         if !ids.is_empty() {
             let others = attached(hierarchies, tops);
@@ -56,6 +57,7 @@ impl Before {
         Since {
             programs: ids.into_iter().map(|id| format!("BPF program {id}")).collect(),
             keyrings: keyrings().difference(&self.keyrings).cloned().collect(),
+            namespaces: namespaces(own).difference(&self.namespaces).cloned().collect(),
             ..Since::default()
         }
     }
@@ -175,12 +177,13 @@ pub fn remove_keyring(serial: i32) {
 
 const NAMESPACES: [&str; 8] = ["cgroup:[", "ipc:[", "mnt:[", "net:[", "pid:[", "time:[", "user:[", "uts:["];
 
-/// The namespaces that are held by a mount, by a descriptor of this process or by a process other than `but` and the services of the system.
-fn namespaces(but: &[i32]) -> BTreeSet<String> {
-    let link = |path: &Path| {
-        let target = fs::read_link(path).ok()?.to_string_lossy().into_owned();
-        NAMESPACES.iter().any(|kind| target.starts_with(kind)).then_some(target)
-    };
+fn link(path: &Path) -> Option<String> {
+    let target = fs::read_link(path).ok()?.to_string_lossy().into_owned();
+    NAMESPACES.iter().any(|kind| target.starts_with(kind)).then_some(target)
+}
+
+/// The namespaces that are held by a mount, or by this process.
+fn held() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for dir in ["/proc/self/fd", "/proc/self/ns"] {
         found.extend(names(Path::new(dir)).iter().filter_map(|name| link(&Path::new(dir).join(name))));
@@ -188,6 +191,12 @@ fn namespaces(but: &[i32]) -> BTreeSet<String> {
     // The root of a mount of nsfs is the name of its namespace.
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     found.extend(mounts.lines().filter(|line| line.contains(" - nsfs ")).filter_map(|line| line.split(' ').nth(3)).map(str::to_owned));
+    found
+}
+
+/// Those too that a process other than `but` is in; the services of the system have some of their own.
+fn namespaces(but: &[i32]) -> BTreeSet<String> {
+    let mut found = held();
     for pid in names(Path::new("/proc")).iter().filter_map(|name| name.parse::<i32>().ok()).filter(|pid| !but.contains(pid)) {
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         if !cgroup.contains("system.slice/") && !cgroup.contains("user.slice/") {
@@ -200,20 +209,14 @@ fn namespaces(but: &[i32]) -> BTreeSet<String> {
 
 /// Scopes and slices, and whatever failed.
 fn units() -> BTreeSet<String> {
-    let list = |args: &[&str]| {
-        let output = Command::new("systemctl")
-            .args(["list-units", "--all", "--full", "--plain", "--no-legend"])
-            .args(args)
-            .stdin(Stdio::null())
-            .output();
-        let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-        let unit = |line: &str| {
-            let words: Vec<&str> = line.split_whitespace().take(4).collect();
-            (words.len() == 4).then(|| format!("unit {}", words.join(" ")))
-        };
-        text.lines().filter_map(unit).collect::<Vec<_>>()
+    let output = Command::new("systemctl").args(["list-units", "--all", "--full", "--plain", "--no-legend"]).stdin(Stdio::null()).output();
+    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let unit = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        let [name, _, _, state] = words.as_slice() else { return None };
+        (name.ends_with(".scope") || name.ends_with(".slice") || *state == "failed").then(|| format!("unit {}", words.join(" ")))
     };
-    [list(&["--type=scope,slice"]), list(&["--failed"])].concat().into_iter().collect()
+    text.lines().filter_map(unit).collect()
 }
 
 /// `systemctl` with these words.

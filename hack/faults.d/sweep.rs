@@ -226,7 +226,7 @@ fn judge(
 
 /// What is left when all has had time to end.
 pub fn settled(world: &World) -> Residue {
-    world.settle(patience())
+    world.settle_units(patience())
 }
 
 /// `delete --force`, and what is left then. `residue` is what was there before it; `None` is anything.

@@ -518,7 +518,7 @@ impl Tracee {
 }
 
 /// Waits for a SIGCHLD, or so many milliseconds.
-fn wait_for_child(milliseconds: u64) {
+pub fn wait_for_child(milliseconds: u64) {
     let mut set = SigSet::empty();
     set.add(Signal::SIGCHLD);
     let limit = nix::sys::time::TimeSpec::from_duration(Duration::from_millis(milliseconds));

@@ -176,7 +176,7 @@ pub fn command(world: &World, program: &str, args: &[String]) -> (End, String) {
             }
             Ok(None) => {
                 reap_others(child.id());
-                std::thread::sleep(Duration::from_micros(200));
+                crate::trace::wait_for_child(20);
             }
             Err(_) => break None,
         }
@@ -241,7 +241,7 @@ pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
             return false;
         }
         crate::world::reap();
-        std::thread::sleep(Duration::from_micros(300));
+        std::thread::sleep(slowly(Duration::from_micros(300)));
     }
     true
 }
@@ -326,6 +326,6 @@ pub fn wait_a_moment(mut done: impl FnMut() -> bool) {
     let end = Instant::now() + slowly(Duration::from_millis(200));
     while !done() && Instant::now() < end {
         crate::world::reap();
-        std::thread::sleep(Duration::from_micros(300));
+        std::thread::sleep(slowly(Duration::from_micros(300)));
     }
 }

@@ -298,10 +298,6 @@ impl World {
 
     /// What there is, at this instant.
     pub fn look(&self) -> Residue {
-        self.residue(false)
-    }
-
-    fn residue(&self, all_units: bool) -> Residue {
         let processes = others();
         let mut residue = Residue { processes: processes.iter().map(|pid| described(*pid)).collect(), ..Residue::default() };
         for hierarchy in &self.hierarchies {
@@ -318,30 +314,46 @@ impl World {
         // Hidden ones are no containers: what a runtime keeps for itself.
         residue.state = names(&self.root).into_iter().filter(|name| !name.starts_with('.')).collect();
         residue.descriptors = fds().symmetric_difference(&self.fds).cloned().collect();
-        // systemd takes its time to answer: it is not asked while there is something anyway.
-        let units = self.systemd && (all_units || residue.is_empty());
-        residue.kept = self.beyond.since(&processes, units);
+        residue.kept = self.beyond.since();
         residue
     }
 
     /// The same, and the programs and keyrings, which take their time to go: what is left of them is looked for after many points.
     pub fn look_whole(&self) -> Residue {
-        let mut residue = self.residue(self.systemd);
+        let mut residue = self.look();
         let tops: Vec<PathBuf> = self.hierarchies.iter().map(|hierarchy| hierarchy.join(&self.cgroup)).collect();
-        let Since { programs, keyrings, .. } = self.beyond.slow(&tops, &self.hierarchies);
-        residue.kept = Since { programs, keyrings, ..residue.kept };
+        residue.kept = self.beyond.slow(&others(), &tops, &self.hierarchies);
+        residue.kept.units = self.units();
         residue
+    }
+
+    /// systemd takes its time to answer; what it has for a unit in /run is looked at each time.
+    fn units(&self) -> Vec<String> {
+        if self.systemd { self.beyond.units() } else { Vec::new() }
+    }
+
+    /// The same with systemd's units.
+    pub fn settle_units(&self, patience: Duration) -> Residue {
+        let end = Instant::now() + patience;
+        loop {
+            let mut residue = self.settle(patience);
+            residue.kept.units = self.units();
+            if !self.systemd || residue.is_empty() || Instant::now() > end {
+                return residue;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What is left when everything that is about to end has had a moment for it.
     pub fn settle(&self, patience: Duration) -> Residue {
         let end = Instant::now() + patience;
-        let mut pause = Duration::from_micros(300);
+        let mut pause = crate::trace::slowly(Duration::from_micros(300));
         loop {
             reap();
             let residue = self.look();
             // Nothing else goes on its own.
-            if residue.is_empty() || (residue.processes.is_empty() && residue.kept.units.is_empty()) || Instant::now() > end {
+            if residue.is_empty() || residue.processes.is_empty() || Instant::now() > end {
                 return residue;
             }
             std::thread::sleep(pause);

@@ -119,7 +119,7 @@ impl Options {
         let mut options = Options {
             parts: Vec::new(),
             load: 1000,
-            extent: Extent { faults: sweep::all_faults(20), calls: None, budget: None, only: None },
+            extent: Extent { faults: sweep::all_faults(20), calls: None, budget: None, sample: false, only: None },
             environment: String::new(),
             systemd: false,
             no_devices: false,
@@ -134,7 +134,10 @@ impl Options {
                 "--containers" => options.load = value.parse().expect("a number"),
                 "--systemd" => options.systemd = true,
                 "--no-devices" => options.no_devices = true,
-                "--seconds" => options.extent.budget = value.parse().ok().map(std::time::Duration::from_secs),
+                "--seconds" => {
+                    options.extent.budget = value.parse().ok().map(std::time::Duration::from_secs);
+                    options.extent.sample = true;
+                }
                 "--quick" => {
                     options.parts.push(Part::Proof);
                     options.parts.extend([Verb::Create, Verb::Start, Verb::Delete].map(Part::Sweep));

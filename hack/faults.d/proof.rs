@@ -79,6 +79,8 @@ fn kinds(world: &World) -> Vec<(String, Box<dyn FnOnce() -> Option<Undo>>, Look)
     }
     let dir = world.root.join(id());
     add("a state directory", Box::new(move || directories(&dir.join("below"))), |residue| !residue.state.is_empty());
+    let dir = world.root.join(".hidden");
+    add("a hidden file for every container", Box::new(move || many(&dir)), |residue| !residue.state.is_empty());
     add("a descriptor", Box::new(|| hold(File::open("/dev/null").ok())), |residue| !residue.descriptors.is_empty());
     add("a BPF program", Box::new(|| hold(oracle::load_program())), |residue| !residue.kept.programs.is_empty());
     add("a keyring", Box::new(keyring), |residue| !residue.kept.keyrings.is_empty());
@@ -124,6 +126,13 @@ fn directories(dir: &Path) -> Option<Undo> {
         let _ = fs::remove_dir(&dir);
         let _ = dir.parent().map(fs::remove_dir);
     }))
+}
+
+fn many(dir: &Path) -> Option<Undo> {
+    fs::create_dir(dir).ok()?;
+    (0..20).try_for_each(|n| fs::write(dir.join(n.to_string()), "")).ok()?;
+    let dir = dir.to_owned();
+    Some(Box::new(move || drop(fs::remove_dir_all(dir))))
 }
 
 fn file(path: &Path) -> Option<Undo> {

@@ -14,17 +14,20 @@ use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 /// Longer than any command may take.
+/// Longer than any command may take.
 pub fn hang() -> Duration {
     slowly(Duration::from_secs(10))
 }
 
-/// `TIME_FACTOR` times as long, as in the conformance suite: an emulated machine is slow.
+/// On a machine where more wants to run than there are processors, so many times as long, up to six; and `TIME_FACTOR` times, as in the conformance
+/// suite: an emulated machine is slow.
 pub fn slowly(time: Duration) -> Duration {
-    static FACTOR: std::sync::LazyLock<u32> =
-        std::sync::LazyLock::new(|| std::env::var("TIME_FACTOR").ok().and_then(|f| f.parse().ok()).unwrap_or(1));
-    time * *FACTOR
+    let first = |text: String| text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
+    let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(first).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+    let factor = std::env::var("TIME_FACTOR").ok().and_then(first).unwrap_or(1.0);
+    time.mul_f64((load / processors).clamp(1.0, 6.0) * factor)
 }
-
 /// When the command has ended, those that it left are still followed until they have been quiet for so long.
 const QUIET: Duration = Duration::from_millis(4);
 

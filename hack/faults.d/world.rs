@@ -97,6 +97,8 @@ fn namespace() -> String {
     fs::read_link("/proc/self/ns/pid").map(|ns| digits(&ns.to_string_lossy())).unwrap_or_default()
 }
 
+/// More files than this a runtime does not need for itself in the state root of one run.
+const KEPT: usize = 16;
 const KINDS: [Kind; 3] = [Kind::Plain, Kind::Userns, Kind::Ends];
 /// Where a runtime may write, outside the bundle and the state root. systemd itself is at work in /run: there it is what it has made for units.
 const STRAYS: [&str; 5] = ["/run", "/dev/shm", "/tmp", "/var/tmp", "/sys/fs/bpf"];
@@ -311,7 +313,6 @@ impl World {
         residue.mounts = mounts().difference(&self.mounts).cloned().collect();
         let files = self.file_list();
         residue.files = files.symmetric_difference(&self.files).cloned().collect();
-        // Hidden ones are no containers: what a runtime keeps for itself.
         residue.state = names(&self.root).into_iter().filter(|name| !name.starts_with('.')).collect();
         residue.descriptors = fds().symmetric_difference(&self.fds).cloned().collect();
         residue.kept = self.beyond.since();
@@ -324,6 +325,14 @@ impl World {
         let tops: Vec<PathBuf> = self.hierarchies.iter().map(|hierarchy| hierarchy.join(&self.cgroup)).collect();
         residue.kept = self.beyond.slow(&others(), &tops, &self.hierarchies);
         residue.kept.units = self.units();
+        // Hidden ones are no containers but what a runtime keeps for itself, for as many as there are kinds of containers here. Whatever grows with
+        // what happens to it is left behind.
+        let hidden = names(&self.root).into_iter().filter(|name| name.starts_with('.'));
+        let mut kept = BTreeSet::new();
+        hidden.for_each(|name| walk(&self.root.join(name), &mut kept));
+        if kept.len() > KEPT {
+            residue.state.extend(kept);
+        }
         residue
     }
 
@@ -348,7 +357,7 @@ impl World {
     /// What is left when everything that is about to end has had a moment for it.
     pub fn settle(&self, patience: Duration) -> Residue {
         let end = Instant::now() + patience;
-        let mut pause = crate::trace::slowly(Duration::from_micros(300));
+        let mut pause = Duration::from_micros(500);
         loop {
             reap();
             let residue = self.look();

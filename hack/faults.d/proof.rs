@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What takes it away again.
 type Undo = Box<dyn FnOnce()>;
+type Leave = Box<dyn FnOnce() -> Option<Undo>>;
 type Look = fn(&Residue) -> bool;
 
 const ROW: &str = "proof of the oracle";
@@ -57,9 +58,9 @@ fn until(mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
-fn kinds(world: &World) -> Vec<(String, Box<dyn FnOnce() -> Option<Undo>>, Look)> {
-    let mut kinds: Vec<(String, Box<dyn FnOnce() -> Option<Undo>>, Look)> = Vec::new();
-    let mut add = |what: &str, leave: Box<dyn FnOnce() -> Option<Undo>>, sees: Look| kinds.push((what.to_owned(), leave, sees));
+fn kinds(world: &World) -> Vec<(String, Leave, Look)> {
+    let mut kinds: Vec<(String, Leave, Look)> = Vec::new();
+    let mut add = |what: &str, leave: Leave, sees: Look| kinds.push((what.to_owned(), leave, sees));
     add("a process", Box::new(process), |residue| !residue.processes.is_empty());
     add("a process whose parent has ended", Box::new(orphan), |residue| residue.processes.iter().any(|p| p.starts_with("sleep(")));
     for (n, hierarchy) in world.hierarchies.iter().enumerate() {

@@ -82,6 +82,8 @@ fn kinds(world: &World) -> Vec<(String, Leave, Look)> {
     add("a state directory", Box::new(move || directories(&dir.join("below"))), |residue| !residue.state.is_empty());
     let dir = world.root.join(".hidden");
     add("a hidden file for every container", Box::new(move || many(&dir)), |residue| !residue.state.is_empty());
+    let file_in = world.root.join(".hidden/half");
+    add("a hidden file that was not finished", Box::new(move || half(&file_in)), |residue| !residue.state.is_empty());
     add("a descriptor", Box::new(|| hold(File::open("/dev/null").ok())), |residue| !residue.descriptors.is_empty());
     add("a BPF program", Box::new(|| hold(oracle::load_program())), |residue| !residue.kept.programs.is_empty());
     add("a keyring", Box::new(keyring), |residue| !residue.kept.keyrings.is_empty());
@@ -131,8 +133,15 @@ fn directories(dir: &Path) -> Option<Undo> {
 
 fn many(dir: &Path) -> Option<Undo> {
     fs::create_dir(dir).ok()?;
-    (0..20).try_for_each(|n| fs::write(dir.join(n.to_string()), "")).ok()?;
+    (0..20).try_for_each(|n| fs::write(dir.join(format!("{n:016x}")), "")).ok()?;
     let dir = dir.to_owned();
+    Some(Box::new(move || drop(fs::remove_dir_all(dir))))
+}
+
+fn half(path: &Path) -> Option<Undo> {
+    let dir = path.parent()?.to_owned();
+    fs::create_dir(&dir).ok()?;
+    fs::write(path, "").ok()?;
     Some(Box::new(move || drop(fs::remove_dir_all(dir))))
 }
 

@@ -80,6 +80,7 @@ fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> 
         no_new_keyring: false,
         preserve_fds: 0,
         env: &[],
+        filter: None,
         exec: None,
     }
 }

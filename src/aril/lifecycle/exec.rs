@@ -188,7 +188,8 @@ impl Prepared<'_> {
             no_new_keyring: self.compact.no_new_keyring,
             preserve_fds: self.descriptors.count,
             env: &self.descriptors.env,
-            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter, waits: self.waits() }),
+            filter: self.filter,
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), waits: self.waits() }),
         };
         Ok(crate::compile::exec::compile(request)?)
     }

@@ -146,7 +146,8 @@ fn protect_proc(mount: &Mount<'_>) -> Result<(), Invalid> {
     }
     let inner = inner.join(&b'/');
     let allowed = match inner.as_slice() {
-        b"" => mount.kind == "proc" || (is_bind(mount) && mount.source == Path::new("/proc")),
+        b"" if is_bind(mount) => mount.source == Path::new("/proc"),
+        b"" => mount.kind == "proc",
         b"sys/fs/binfmt_misc" => mount.kind == "binfmt_misc",
         inner => HARMLESS.iter().any(|name| name.as_bytes() == inner) || inner == b"slabinfo" || inner == b"sys/kernel/ns_last_pid",
     };

@@ -9,6 +9,7 @@ mod capabilities;
 mod cgroup;
 mod cli;
 mod console;
+mod delegation;
 mod devices;
 mod errors;
 mod events;
@@ -68,6 +69,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("cgroup", cgroup::TESTS),
     ("cli", cli::TESTS),
     ("console", console::TESTS),
+    ("delegation", delegation::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
     ("events", events::TESTS),

@@ -85,6 +85,8 @@ bytes_enum! {
         IoPriority = 6,
         /// Hand network interfaces of the host over to the network namespace, which is there.
         NetDevices = 7,
+        /// Move the process into the cgroup that is its own, now that the cgroup namespace is there.
+        Cgroup = 8,
     }
 }
 

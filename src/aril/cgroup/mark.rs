@@ -42,6 +42,7 @@ impl Place {
                 mount: mounted.mount.clone(),
                 path,
                 ours: true,
+                delegated: None,
             };
             place.hierarchies.extend(found.into_iter().map(of));
         }

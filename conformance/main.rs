@@ -40,6 +40,7 @@ mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod rootless;
 mod scheduling;
 mod seccomp;
 mod seccomp_notify;
@@ -100,6 +101,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("rootless", rootless::TESTS),
     ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("seccomp_notify", seccomp_notify::TESTS),

@@ -79,13 +79,20 @@ fn end(pid: i32) {
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
+/// Runs the check with timeouts, in seconds, that grow until the hook came to do something within one.
+fn timed_out(what: &str, mut check: impl FnMut(u32) -> bool) {
+    assert!([1, 4, 16].into_iter().any(&mut check), "{what}: the hook did nothing in 16 s");
+}
+
 fn output_without_end_does_not_outlast_the_timeout(t: &Case) {
     for when in FIRST {
-        let b = t.bundle();
-        b.hook(when, json!({"path": "/bin/sh", "args": ["sh", "-c", ENDLESS], "timeout": 1}));
-        let text = t.refused(&b);
-        assert_has(&text, "did not end in");
-        assert_has(&text, "0123456789");
+        timed_out(when, |timeout| {
+            let b = t.bundle();
+            b.hook(when, json!({"path": "/bin/sh", "args": ["sh", "-c", ENDLESS], "timeout": timeout}));
+            let text = t.refused(&b);
+            assert_has(&text, "did not end in");
+            text.contains("0123456789")
+        });
     }
 }
 
@@ -149,11 +156,16 @@ fn a_timeout_of_poststop_is_a_warning(t: &Case) {
 }
 
 fn what_timed_out_is_dead(t: &Case) {
-    let b = t.bundle();
     let pid = mark(t, "pid");
-    b.hook("createRuntime", json!({"path": "/bin/sh", "args": ["sh", "-c", format!("trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done", pid.display())], "timeout": 1}));
-    t.refused(&b);
-    assert!(!alive(read(&pid).trim().parse().unwrap()));
+    let script = format!("trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done", pid.display());
+    timed_out("createRuntime", |timeout| {
+        let b = t.bundle();
+        b.hook("createRuntime", json!({"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": timeout}));
+        t.refused(&b);
+        let Some(pid) = std::fs::read_to_string(&pid).ok().and_then(|text| text.trim().parse().ok()) else { return false };
+        assert!(!alive(pid));
+        true
+    });
 }
 
 const PID: &str = "pid=$(tr -d '\\n' | sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')";

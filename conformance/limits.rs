@@ -82,7 +82,7 @@ fn exec_into_a_container_full_of_processes(t: &Case) {
 }
 
 fn a_program_that_meets_its_limit_of_processes(t: &Case) {
-    let b = t.bundle_sh("(sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait) 2>/dev/null; exit 7");
+    let b = t.bundle_sh("(sleep 1000 & sleep 1000 & sleep 1000 & sleep 1000 &) 2>/dev/null; exit 7");
     b.edit(|c| c["linux"]["resources"]["pids"] = json!({"limit": 3}));
     let (output, record) = logged(t, &b, "run");
     assert_eq!((output.code(), output.stderr.as_str()), (7, ""));

@@ -221,10 +221,13 @@ fn no_pid_namespace(t: &Case) {
 }
 
 fn no_network_namespace(t: &Case) {
-    let out = t.sh("cat /proc/net/dev | wc -l; echo $(ls /sys/class/net)", |b| {
-        b.leave_namespace("network");
-    });
-    assert_eq!(out.lines().next().unwrap(), read("/proc/self/net/dev").lines().count().to_string());
+    let b =
+        t.bundle_sh("readlink /proc/self/ns/net; sed -n 's/^ *\\(.*\\):.*/\\1/p' /proc/net/dev; test -e /sys/class/net/lo && echo shown");
+    b.leave_namespace("network");
+    let out = t.run(&b).ok().to_owned();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!((lines[0], lines[lines.len() - 1]), (link("self", "net").as_str(), "shown"), "{out}");
+    assert!(lines.contains(&"lo"), "{out}");
 }
 
 fn no_ipc_namespace(t: &Case) {
@@ -273,7 +276,7 @@ fn init_is_pid_1(t: &Case) {
 }
 
 fn an_orphan_is_given_to_init(t: &Case) {
-    let out = t.sh("sh -c 'sleep 0.3 & echo $! > /tmp/pid'; grep PPid /proc/$(cat /tmp/pid)/status", |_| ());
+    let out = t.sh("sh -c 'sleep 1000 & echo $! > /tmp/pid'; grep PPid /proc/$(cat /tmp/pid)/status", |_| ());
     assert_eq!(out, "PPid:\t1\n");
 }
 

@@ -30,7 +30,7 @@ fn counting(t: &Case) -> (Bundle, Container<'_>) {
     let b = t.bundle_sh(COUNTS);
     b.edit(|c| c["root"]["readonly"] = json!(false));
     let c = t.started(&b);
-    eventually("the script runs", || present(b.root("count")).then_some(()));
+    eventually("the script runs", || (present(b.root("count")) && read(b.root("count")) == "0\n").then_some(()));
     (b, c)
 }
 

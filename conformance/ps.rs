@@ -24,9 +24,18 @@ fn pids(c: &Container<'_>) -> BTreeSet<i64> {
     list.as_array().unwrap_or_else(|| panic!("{list}")).iter().map(|pid| pid.as_i64().unwrap()).collect()
 }
 
+/// Waits until the shell has made both, and both are what they are to become.
+fn three_run(c: &Container<'_>) {
+    let is_sleep = |pid: &i64| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sleep\x001234\0");
+    eventually("three processes run", || {
+        let found = pids(c);
+        (found.len() == 3 && found.iter().filter(|pid| is_sleep(pid)).count() == 2).then_some(())
+    });
+}
+
 fn three(t: &Case) -> Container<'_> {
     let c = t.started(&t.bundle_sh(THREE));
-    eventually("three processes run", || (pids(&c).len() == 3).then_some(()));
+    three_run(&c);
     c
 }
 
@@ -49,7 +58,7 @@ fn json_says_nothing_else(t: &Case) {
 fn processes_in_cgroups_below_are_listed(t: &Case) {
     let b = t.bundle_sh(THREE);
     let c = t.started(&b);
-    eventually("three processes run", || (pids(&c).len() == 3).then_some(()));
+    three_run(&c);
     let moved = pids(&c).into_iter().next_back().unwrap();
     for dir in t.environment.cgroups(&format!("{}/{}", t.cgroup(), b.id())).into_iter().filter(|dir| present(dir)) {
         let below = dir.join("a/b");

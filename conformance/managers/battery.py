@@ -266,7 +266,7 @@ def _(m):
 def _(m):
     with started(m, "sleep", "1000") as name:
         data = bytes(range(256)) * 2000
-        expect(m.exec(name, *shell("wc -c; sleep 0.1"), stdin=data), out=str(len(data)))
+        expect(m.exec(name, *shell("wc -c"), stdin=data), out=str(len(data)))
 
 
 @test("a terminal session by exec")
@@ -293,9 +293,8 @@ def _(m):
 
 @test("forty execs at once")
 def _(m):
-    # ctr drops the output of a process that ends before ctr has opened its fifos.
     with started(m, "sleep", "1000") as name, concurrent.futures.ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda i: m.exec(name, *shell(f"echo {i}; sleep 0.5; exit {i}")), range(40)))
+        results = list(pool.map(lambda i: m.exec(name, *shell(f"echo {i}; exit {i}")), range(40)))
     for i, result in enumerate(results):
         expect(result, i, out=str(i))
 
@@ -418,7 +417,9 @@ def propagation(option, from_host, from_container):
                 must(["mount", "-t", "tmpfs", "none", source / "of-host"])
                 (source / "of-host/file").touch()
                 (source / "go").touch()
-                code, logs = m.wait(name), m.logs(name).strip()
+                code = m.wait(name)
+                until_logged(m, name, "host ")
+                logs = m.logs(name).strip()
         finally:
             for folder in ("of-container", "of-host"):
                 call(["umount", source / folder])
@@ -611,7 +612,7 @@ def limit_file(m, script, *flags):
 def _(m):
     controller("pids")
     expect_equal(limit_file(m, "cat pids.max pids/pids.max 2>/dev/null; true", "--pids-limit=77"), "77", "pids.max")
-    script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait"
+    script = "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; exit 0"
     seen = m.run(*shell(script), more=["--pids-limit=4"])
     expect(seen, seen.code or 1, err="fork|resource temporarily unavailable")
 
@@ -693,10 +694,23 @@ def _(m):
 
 @test("a second task in the same container", "containerd")
 def _(m):
-    # ctr drops the output of a task that ends before ctr has opened its fifos (its client cancels them when it deletes the task).
-    with started(m, *shell("echo start >> /starts; wc -l < /starts; sleep 0.5")) as name:
+    # ctr drops the output of a task that ends before ctr has opened its fifos (its client cancels them when it deletes the task): it
+    # goes on until what it said was seen.
+    seen = made_source(m)
+    script = "echo start >> /starts; n=$(wc -l < /starts); echo $n; until [ -e /data/$n ]; do sleep 0.1; done"
+    with started(m, *shell(script), binds=[(seen, "/data", "rw")]) as name:
+        until_logged(m, name, "1\n")
+        (seen / "1").touch()
         expect_equal((m.wait(name), m.logs(name).strip()), (0, "1"), "first exit code and log")
-        expect(call(m.argv("task", "start", name)), out="2")
+        with open(seen / "log", "wb") as log:
+            second = subprocess.Popen(m.argv("task", "start", name), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            until(lambda: (seen / "log").read_text() == "2\n", "the second task says what it found")
+            (seen / "2").touch()
+            expect_equal(second.wait(PATIENCE), 0, "second exit code")
+        finally:
+            second.kill()
+            second.wait()
 
 
 @test("create and start as two steps", "podman", "docker")

@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
-const SETTLE: Duration = Duration::from_millis(1000);
+/// A bound, which is reached only where something stays.
+const SETTLE: Duration = Duration::from_secs(20);
 
 pub const KILLS: [Fault; 3] = [Fault::Kill(Whom::This), Fault::Kill(Whom::Other), Fault::Kill(Whom::Both)];
 pub const ERRNOS: [Errno; 6] = [Errno::EINTR, Errno::ENOMEM, Errno::ENOSPC, Errno::EMFILE, Errno::EPERM, Errno::EIO];
@@ -126,11 +127,12 @@ pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
         return Err(format!("{:?}: {}", outcome.end, outcome.error.trim()));
     }
     let residue = if verb.before() == Before::Nothing { world.look() } else { Residue::default() };
-    crate::verbs::wait_a_moment(|| wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error)).is_none());
-    if let Some(what) = wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error))
-        .filter(|_| !matches!(verb, Verb::Run | Verb::Delete | Verb::DeleteForce))
-    {
-        return Err(what);
+    if !matches!(verb, Verb::Run | Verb::Delete | Verb::DeleteForce) {
+        let what = || wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error));
+        crate::verbs::wait_a_moment(|| what().is_none());
+        if let Some(what) = what() {
+            return Err(what);
+        }
     }
     let (end, words) = plain(world, &["delete", "--force", ID]);
     let left = world.settle(SETTLE);
@@ -183,11 +185,17 @@ fn judge(
         report.row(verb.name()).hangs += 1;
         report.finding(format!("{}: hangs", name(outcome)));
     }
-    // What is to be there after success is no residue; after a failure what is dying has a moment for it.
+    // What is to be there after success is no residue; after a failure what is dying has a moment for it, and all the time that it needs where the
+    // exit status says that nothing is there.
     let failed = !matches!(outcome.end, End::Code(0 | crate::verbs::STATUS));
-    let patience =
-        if verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run) { 100 } else { 0 };
-    let mut residue = world.settle(Duration::from_millis(patience));
+    let nothing = match (verb, outcome.end) {
+        (Verb::Create | Verb::CreateUserns, End::Code(code)) => code != 0,
+        (Verb::Run, End::Code(_)) | (Verb::Delete | Verb::DeleteForce, End::Code(0)) => true,
+        _ => false,
+    };
+    let moment = verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run);
+    let patience = if nothing { SETTLE } else { Duration::from_millis(if moment { 100 } else { 0 }) };
+    let mut residue = world.settle(patience);
     if matches!(verb, Verb::Start | Verb::StartUserns | Verb::Kill) {
         crate::verbs::wait_a_moment(|| {
             wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)).is_none()

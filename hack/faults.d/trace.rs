@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 /// Longer than any command may take.
-pub const HANG: Duration = Duration::from_secs(10);
+pub const HANG: Duration = Duration::from_secs(30);
 /// When the command has ended, those that it left are still followed until they have been quiet for so long.
 const QUIET: Duration = Duration::from_millis(4);
 

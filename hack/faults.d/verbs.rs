@@ -226,15 +226,19 @@ pub fn prepare(world: &World, before: Before, kind: Kind) -> Result<(), String> 
         }
     }
     if before == Before::Stopped {
-        wait_until(|| world.seen() == Seen::Nothing);
+        wait_within(Duration::from_secs(20), || world.seen() == Seen::Nothing);
     } else if matches!(before, Before::Running | Before::Paused) {
-        wait_until(|| world.seen() == Seen::Runs);
+        wait_within(Duration::from_secs(20), || world.seen() == Seen::Runs);
     }
     Ok(())
 }
 
-pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(2);
+pub fn wait_until(done: impl FnMut() -> bool) -> bool {
+    wait_within(Duration::from_secs(2), done)
+}
+
+fn wait_within(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
     while !done() {
         if Instant::now() > end {
             return false;
@@ -291,11 +295,7 @@ pub fn wrong(
     }
 }
 
-/// The same for what is about to be at once.
-pub fn wait_a_moment(mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_millis(200);
-    while !done() && Instant::now() < end {
-        crate::world::reap();
-        std::thread::sleep(Duration::from_micros(300));
-    }
+/// The same for what is about to be at once, and a finding where it is not.
+pub fn wait_a_moment(done: impl FnMut() -> bool) {
+    wait_within(Duration::from_secs(10), done);
 }

@@ -174,11 +174,7 @@ fn limited_run(world: &World, row: &str, verb: Verb, word: &str, report: &mut Re
         report.finding(format!("{what}: hangs"));
     }
     let failed = verb.before() == Before::Nothing && !matches!(outcome.end, End::Code(0 | crate::verbs::STATUS));
-    let residue = if failed || verb == Verb::Run || verb == Verb::Delete {
-        world.settle(std::time::Duration::from_millis(200))
-    } else {
-        world.look()
-    };
+    let residue = if failed || verb == Verb::Run || verb == Verb::Delete { settled(world) } else { world.look() };
     crate::verbs::wait_a_moment(|| {
         crate::verbs::wrong(world, verb, outcome.end, None, init, &residue, (&outcome.output, &outcome.error)).is_none()
     });

@@ -180,7 +180,7 @@ class Machine:
         return listener
 
     def accept(self, listener):
-        listener.settimeout(30)
+        listener.settimeout(BOOT_TIMEOUT)
         try:
             return listener.accept()[0]
         except TimeoutError:

@@ -4,12 +4,12 @@ use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, rootless, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, net_devices, resctrl, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, open, resctrl, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::intel_rdt::{self, Wanted};
 use crate::compile::plan::Network;
-use crate::compile::{self, Plan, Request, process::limits_from_outside};
+use crate::compile::{self, Plan, Request, Source, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::{Host, KERNEL_FLOOR, TooOld};
@@ -422,6 +422,10 @@ impl Making<'_> {
 }
 
 impl Attend for Making<'_> {
+    fn copy(&mut self, source: &Source) -> Result<OwnedFd> {
+        open::one(source, &self.prepared.place, None)
+    }
+
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;

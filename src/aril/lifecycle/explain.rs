@@ -113,22 +113,17 @@ pub fn explain(global: &Global, creation: &Creation) -> Result<Explanation> {
     })
 }
 
-<<<<<<< HEAD
 /// The container's cgroup, and that of the payload's own below it.
 fn groups(hierarchy: &Hierarchy) -> impl Iterator<Item = Group> {
     let group = |directory, made| Group { version: hierarchy.version, controllers: hierarchy.controllers.clone(), directory, made };
     let own = hierarchy.delegated.as_ref().map(|name| group(hierarchy.directory().join(name), true));
     std::iter::once(group(hierarchy.directory(), hierarchy.ours)).chain(own)
-=======
+}
+
 fn step(plan: &Plan, place: &Place, number: usize, part: &Part, op: &Op<'_>) -> Step {
     let copied = plan.copies.iter().find(|copied| copied.received == number);
     let copied = copied.map(|copied| describe::source(&copied.source, place) + " ").unwrap_or_default();
     Step { at: part.at.as_str().to_owned(), op: op.name(), arguments: copied + &describe::arguments(op), failure: part.what.clone() }
-}
-
-fn group(hierarchy: &Hierarchy) -> Group {
-    Group { version: hierarchy.version, controllers: hierarchy.controllers.clone(), directory: hierarchy.directory(), made: hierarchy.ours }
->>>>>>> main
 }
 
 fn line(at: &Pointer, what: String) -> Line {

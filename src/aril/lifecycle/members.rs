@@ -62,3 +62,16 @@ fn descendants(pid: i32) -> BTreeSet<i32> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{descendants, of};
+
+    #[test]
+    fn a_process_is_among_its_own() {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        assert!(descendants(own).contains(&own));
+        assert_eq!(descendants(i32::MAX).len(), 1);
+        assert_eq!(of(i32::MAX, true).len(), 1);
+    }
+}

@@ -68,7 +68,7 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{descendants, select};
+    use super::select;
 
     const TABLE: &str = "\
 UID          PID    PPID  C STIME TTY          TIME CMD
@@ -90,12 +90,5 @@ root           7      42  0 08:00 ?        00:00:00 sh
         assert_eq!(select("  PID CMD\n    7 a b\n", &[7]).as_deref(), Some("  PID CMD\n    7 a b\n"));
         assert_eq!(select("CMD\nsh\n", &[7]), None);
         assert_eq!(select("", &[7]), None);
-    }
-
-    #[test]
-    fn a_process_is_among_its_own() {
-        let own = i32::try_from(std::process::id()).expect("a pid");
-        assert!(descendants(own).contains(&own));
-        assert_eq!(descendants(i32::MAX).len(), 1);
     }
 }

@@ -104,12 +104,12 @@ impl Executor {
         }
     }
 
-    /// Closes what is in every slot but one.
     /// The descriptor of a slot, -1 of none.
     pub(crate) fn if_any(&self, slot: Slot) -> Result<i32> {
         if slot == Slot::NONE { Ok(-1) } else { self.get(slot) }
     }
 
+    /// Closes what is in every slot but these.
     pub(crate) fn close_all_but(&mut self, keep: &[Slot; 3]) -> Result<()> {
         let mut kept = [-1; 3];
         for (file, slot) in kept.iter_mut().zip(keep) {

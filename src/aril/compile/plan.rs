@@ -189,9 +189,15 @@ impl Plan {
 
     /// A slot for a step to fill.
     pub fn slot(&mut self) -> Slot {
-        let slot = Slot(Slot::OPENED.0 + self.opened);
-        self.opened += 1;
+        let slot = Slot(Slot::OPENED.0.saturating_add(self.opened));
+        self.opened = self.opened.saturating_add(1);
         slot
+    }
+
+    /// Whether every descriptor has a slot of its own.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.sources.len() <= usize::from(Slot::OPENED.0) && self.opened <= Slot::NONE.0 - Slot::OPENED.0
     }
 
     /// How many steps there are.

@@ -42,6 +42,7 @@ pub const TESTS: &[Test] = suite![
     mounts_happen_in_order,
     mounts_are_listed_in_their_order,
     idmapped_mounts_are_listed_in_their_order: [Need::Idmap, Need::Kernel(5, 12)],
+    a_bind_from_above_the_root_has_no_mounts_of_the_container,
     a_mount_over_a_mount,
     a_destination_through_a_symbolic_link_stays_inside,
     a_destination_with_dots_stays_inside,
@@ -471,6 +472,14 @@ fn idmapped_mounts_are_listed_in_their_order(t: &Case) {
             "uidMappings": map, "gidMappings": map}));
     }
     assert_listed_in_order(t, &b);
+}
+
+/// Its `/proc` would be there a second time, and nothing masked in it.
+fn a_bind_from_above_the_root_has_no_mounts_of_the_container(t: &Case) {
+    let out = t.sh("ls -A /above/rootfs/proc /above/rootfs/dev; grep -c ' /above' /proc/self/mountinfo", |b| {
+        b.bind(b.dir(), "/above", &["rbind"]);
+    });
+    assert_eq!(out, "/above/rootfs/dev:\n\n/above/rootfs/proc:\n1\n");
 }
 
 fn a_mount_over_a_mount(t: &Case) {

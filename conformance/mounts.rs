@@ -450,7 +450,9 @@ pub fn assert_listed_in_order(t: &Case, b: &Bundle) {
 pub fn interleaved(t: &Case) -> Bundle {
     let (source, nested) = (dir(t, "source"), nested(t));
     let b = t.bundle();
-    let tmpfs = |at: &str| drop(b.mount(json!({"destination": at, "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]})));
+    let tmpfs = |at: &str| {
+        b.mount(json!({"destination": at, "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]}));
+    };
     b.bind(&source, "/m/1", &["bind"]);
     tmpfs("/m/2");
     b.bind(&source, "/m/3", &["rbind", "rslave"]).bind(&source, "/m/4", &["rbind", "rshared"]).bind(&nested, "/m/5", &["rbind", "ro"]);

@@ -17,10 +17,12 @@ mod exec_attached;
 mod exec_security;
 mod fallback;
 mod features;
+mod filter_cache;
 mod flags;
 mod foreign;
 mod hangs;
 mod hooks;
+mod hostile;
 mod hostname;
 mod idmap;
 mod inside;
@@ -76,10 +78,12 @@ const PARTS: &[(&str, &[Test])] = &[
     ("exec_security", exec_security::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
+    ("filter_cache", filter_cache::TESTS),
     ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
     ("hooks", hooks::TESTS),
+    ("hostile", hostile::TESTS),
     ("hostname", hostname::TESTS),
     ("idmap", idmap::TESTS),
     ("intel_rdt", intel_rdt::TESTS),

@@ -40,6 +40,8 @@ pub const TESTS: &[Test] = suite![
     tmpcopyup,
     tmpfs_without_tmpcopyup_is_empty,
     mounts_happen_in_order,
+    mounts_are_listed_in_their_order,
+    idmapped_mounts_are_listed_in_their_order: [Need::Idmap, Need::Kernel(5, 12)],
     a_mount_over_a_mount,
     a_destination_through_a_symbolic_link_stays_inside,
     a_destination_with_dots_stays_inside,
@@ -429,6 +431,44 @@ fn mounts_happen_in_order(t: &Case) {
         b.bind(&one, "/mnt", &["rbind"]).bind(&two, "/mnt/sub", &["rbind"]);
     });
     assert_eq!(out, "content\nsecond\n");
+}
+
+/// Runs the bundle, and compares what the container's mountinfo lists with the configuration. Programs take it that a later line is a later mount.
+pub fn assert_listed_in_order(t: &Case, b: &Bundle) {
+    let info = t.run(b.sh("cat /proc/self/mountinfo")).ok().to_owned();
+    let asked: Vec<String> =
+        b.config()["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap().to_owned()).collect();
+    let listed: Vec<&str> = info.lines().map(|line| line.split(' ').nth(4).unwrap()).filter(|at| asked.iter().any(|a| a == at)).collect();
+    assert_eq!(listed, asked, "{info}");
+}
+
+/// A bundle with a bind mount, a file system, binds one after another, a shared one and one with mounts below it, another file system, and a bind
+/// of a file.
+pub fn interleaved(t: &Case) -> Bundle {
+    let (source, nested) = (dir(t, "source"), nested(t));
+    let b = t.bundle();
+    let tmpfs = |at: &str| drop(b.mount(json!({"destination": at, "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]})));
+    b.bind(&source, "/m/1", &["bind"]);
+    tmpfs("/m/2");
+    b.bind(&source, "/m/3", &["rbind", "rslave"]).bind(&source, "/m/4", &["rbind", "rshared"]).bind(&nested, "/m/5", &["rbind", "ro"]);
+    tmpfs("/m/6");
+    b.bind(&source, "/m/7", &["bind", "shared"]).bind(&source.join("file"), "/m/8", &["bind", "private"]);
+    b
+}
+
+fn mounts_are_listed_in_their_order(t: &Case) {
+    assert_listed_in_order(t, &interleaved(t));
+}
+
+fn idmapped_mounts_are_listed_in_their_order(t: &Case) {
+    let b = interleaved(t);
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+    for at in ["/m/91", "/m/92"] {
+        b.mount(json!({"destination": format!("{at}/tmpfs"), "type": "tmpfs", "source": "tmpfs"}));
+        b.mount(json!({"destination": at, "type": "bind", "source": t.path("source"), "options": ["bind", "idmap"],
+            "uidMappings": map, "gidMappings": map}));
+    }
+    assert_listed_in_order(t, &b);
 }
 
 fn a_mount_over_a_mount(t: &Case) {

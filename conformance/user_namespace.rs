@@ -28,6 +28,7 @@ pub const TESTS: &[Test] = suite![
     the_host_pid_namespace_with_proc: [Need::Userns],
     readonly_root: [Need::Userns],
     readonly_bind_cannot_be_made_writable: [Need::Userns],
+    mounts_are_listed_in_their_order: [Need::Userns],
     masks_hold: [Need::Userns],
     terminal_belongs_to_the_containers_root: [Need::Userns],
     the_first_process_cannot_be_traced_while_it_is_set_up: [Need::Userns],
@@ -242,6 +243,12 @@ fn readonly_bind_cannot_be_made_writable(t: &Case) {
     });
     assert_has(&out, "touch: /mnt/x");
     assert!(!present(dir.join("x")));
+}
+
+fn mounts_are_listed_in_their_order(t: &Case) {
+    let b = crate::mounts::interleaved(t);
+    b.userns(HOST, 65536);
+    crate::mounts::assert_listed_in_order(t, &b);
 }
 
 fn masks_hold(t: &Case) {

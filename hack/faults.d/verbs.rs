@@ -208,7 +208,9 @@ fn reap_others(own: u32) {
 pub fn prepare(world: &World, before: Before, kind: Kind) -> Result<(), String> {
     let bundle = world.bundle_of(kind).display().to_string();
     let mut steps: Vec<Vec<&str>> = Vec::new();
-    if before != Before::Nothing {
+    if before == Before::Nothing {
+        world.forget();
+    } else {
         steps.push(vec!["create", "--bundle", &bundle, ID]);
     }
     if !matches!(before, Before::Nothing | Before::Created) {

@@ -289,10 +289,29 @@ impl World {
         residue.files = files.symmetric_difference(&self.files).cloned().collect();
         // Hidden ones are no containers: what a runtime keeps for itself.
         residue.state = names(&self.root).into_iter().filter(|name| !name.starts_with('.')).collect();
+        residue.state.extend(self.half_kept());
         if fds() != self.fds {
             residue.other.push(format!("{} descriptors of the harness, {} at first", fds(), self.fds));
         }
         residue
+    }
+
+    /// What runtimes keep for later containers has the name of a hash: another one is a temporary file that was left.
+    fn half_kept(&self) -> Vec<String> {
+        let mut files = BTreeSet::new();
+        walk(&self.root, &mut files);
+        let hidden = format!("{}/.", self.root.display());
+        let paths = files.iter().filter(|line| line.starts_with(&hidden)).filter_map(|line| line.rsplitn(3, ' ').last());
+        let hash = |name: &str| name.len() >= 16 && name.chars().all(|c| c.is_ascii_hexdigit());
+        paths.filter(|path| !Path::new(path).is_dir() && !path.rsplit('/').next().is_some_and(hash)).map(str::to_owned).collect()
+    }
+
+    /// Takes away what a runtime keeps for later containers: it has everything to do, as for the first one.
+    pub fn forget(&self) {
+        for name in names(&self.root).into_iter().filter(|name| name.starts_with('.')) {
+            let path = self.root.join(name);
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
     }
 
     /// What is left when everything that is about to end has had a moment for it.

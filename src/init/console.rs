@@ -52,12 +52,18 @@ fn control(file: i32, request: u32, argument: usize) -> Result<usize> {
     call(Sysno::ioctl, [fd(file), request as usize, argument, 0, 0, 0])
 }
 
-/// `/dev/pts/ptmx`, which must be that of a devpts and nothing else: inode 2, device 5:2.
+/// `/dev/pts/ptmx` of a devpts. On anything else it is not opened: it may be a device of the image's, and to open one does something.
 fn multiplexer(root: i32) -> Result<i32> {
+    let pts = openat2(root, c"dev/pts", general::O_PATH | general::O_DIRECTORY, 0, paths::IN_ROOT | general::RESOLVE_NO_SYMLINKS)?;
+    if sys::filesystem(pts)? != general::DEVPTS_SUPER_MAGIC as usize {
+        return Err(failure(Sysno::openat2, errno::ENODEV));
+    }
     let flags = general::O_RDWR | general::O_NOCTTY | general::O_NOFOLLOW;
-    let master = openat2(root, c"dev/pts/ptmx", flags, 0, paths::IN_ROOT | general::RESOLVE_NO_SYMLINKS)?;
+    let resolve = general::RESOLVE_BENEATH | general::RESOLVE_NO_SYMLINKS | general::RESOLVE_NO_XDEV;
+    let master = openat2(pts, c"ptmx", flags, 0, resolve)?;
+    close(pts);
     let is = stat(master, c"")?;
-    if is.is(general::S_IFCHR) && is.device == (5, 2) && is.ino == 2 && sys::filesystem(master)? == general::DEVPTS_SUPER_MAGIC as usize {
+    if is.is(general::S_IFCHR) && is.device == (5, 2) && is.ino == 2 {
         return Ok(master);
     }
     Err(failure(Sysno::openat2, errno::ENODEV))

@@ -97,13 +97,18 @@ pub(crate) fn target(x: &mut Executor, into: Slot, root: Slot, path: &CStr, kind
     };
     let (file, made) = paths::target(x.get(root)?, path, kind, nofollow)?;
     // Which destinations in /proc may be mounted over was decided by their names; a link of the image must not lead others there.
-    if !path.to_bytes().starts_with(b"/proc") && sys::filesystem(file)? == general::PROC_SUPER_MAGIC as usize {
+    if !names_proc(path.to_bytes()) && sys::filesystem(file)? == general::PROC_SUPER_MAGIC as usize {
         close(file);
         x.detail.set(b"a link in the root file system leads into /proc");
         return Err(failure(Sysno::openat2, errno::EXDEV));
     }
     x.made = made;
     x.set(into, file)
+}
+
+fn names_proc(path: &[u8]) -> bool {
+    let mut components = path.split(|&b| b == b'/').filter(|c| !matches!(*c, b"" | b"."));
+    components.next() == Some(b"proc") && components.all(|c| c != b"..")
 }
 
 /// The mode of the mount point becomes that of the new file system's root. One that had to be made says nothing about the mode wanted.
@@ -260,6 +265,14 @@ pub(crate) fn mask(x: &mut Executor, root: Slot, path: &CStr, directory: Slot, n
     let is_directory = stat(file, EMPTY)?.is(general::S_IFDIR);
     let (index, slot) = if is_directory { (0, directory) } else { (1, null) };
     let source = x.get(slot)?;
+    if !is_directory && !x.placed[1] {
+        // Where the host could not open its own it is that of the root, which may be anything (CVE-2025-31133).
+        let is = stat(source, EMPTY)?;
+        if !is.is(general::S_IFCHR) || is.device != (1, 3) {
+            x.detail.set(b"/dev/null in the root file system is not the null device");
+            return Err(failure(Sysno::openat2, errno::ENODEV));
+        }
+    }
     let result = if x.placed[index] {
         clone_tree(source, EMPTY, false, false).and_then(|copy| {
             let attached = attach(copy, file);

@@ -190,12 +190,11 @@ fn chdir(x: &mut Executor, path: &CStr, early: bool, make: bool) -> Result<()> {
     Ok(())
 }
 
-/// Opens the root's user database for the host, which finds the home in it. A file that is none (a fifo would hang) is not opened.
+/// Finds the root's user database for the host, which looks for the home in it. Whatever it is, it is not opened for reading here.
 pub(crate) fn home(x: &mut Executor, talk: &Talk, step: u32) -> Result<()> {
-    let flags = general::O_RDONLY | general::O_NOFOLLOW | general::O_NONBLOCK;
+    let flags = general::O_PATH | general::O_NOFOLLOW;
     let file = openat2(general::AT_FDCWD, c"/etc/passwd", flags, 0, general::RESOLVE_NO_MAGICLINKS).unwrap_or(-1);
-    let regular = file >= 0 && stat(file, c"").is_ok_and(|s| s.is(general::S_IFREG));
-    let answer = talk.ask(About::Ask, step, if regular { file } else { -1 })?;
+    let answer = talk.ask(About::Ask, step, file)?;
     if file >= 0 {
         close(file);
     }

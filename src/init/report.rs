@@ -84,6 +84,11 @@ impl Talk {
         self.answer()
     }
 
+    /// Has the host do the step, and goes on: the answers are read by later steps.
+    pub(crate) fn ask_ahead(&self, step: u32) -> Result<()> {
+        self.send(Report { about: About::Ask, step, call: 0, value: 0, detail: 0 }, &[], -1)
+    }
+
     /// Reads an answer that is empty, and the descriptor beside it.
     pub(crate) fn receive_file(&self) -> Result<i32> {
         let mut len = [0_u8; 4];

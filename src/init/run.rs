@@ -4,7 +4,7 @@ use crate::report::Talk;
 use crate::sys::{self, Failure, Result, call, failure, fd};
 use crate::{console, copyup, hook, mounts, namespaces, process};
 use aril_plan::talk::{About, Header};
-use aril_plan::{In, Op, Slot, Wire};
+use aril_plan::{Ask, In, Op, Slot, Wire};
 use core::ffi::CStr;
 use linux_raw_sys::{errno, general};
 use syscalls::Sysno;
@@ -104,12 +104,12 @@ impl Executor {
         }
     }
 
-    /// Closes what is in every slot but one.
     /// The descriptor of a slot, -1 of none.
     pub(crate) fn if_any(&self, slot: Slot) -> Result<i32> {
         if slot == Slot::NONE { Ok(-1) } else { self.get(slot) }
     }
 
+    /// Closes what is in every slot but these.
     pub(crate) fn close_all_but(&mut self, keep: &[Slot; 3]) -> Result<()> {
         let mut kept = [-1; 3];
         for (file, slot) in kept.iter_mut().zip(keep) {
@@ -155,6 +155,8 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
         Op::Setns { ns, kinds } => call(Sysno::setns, [fd(x.get(ns)?), kinds as usize, 0, 0, 0, 0]).map(drop),
         Op::Unshare { kinds } => call(Sysno::unshare, [kinds as usize, 0, 0, 0, 0, 0]).map(drop),
         Op::Fork {} => namespaces::fork(talk, step),
+        Op::Ask { what: Ask::Copies } => talk.ask_ahead(step),
+        Op::Receive { into } => x.set(into, talk.receive_file()?),
         Op::Ask { what: _ } => talk.ask(About::Ask, step, -1).map(drop),
         Op::Network {} => namespaces::network(talk),
         Op::Dumpable { on } => sys::prctl(linux_raw_sys::prctl::PR_SET_DUMPABLE, on.into()).map(drop),

@@ -85,6 +85,8 @@ bytes_enum! {
         IoPriority = 6,
         /// Hand network interfaces of the host over to the network namespace, which is there.
         NetDevices = 7,
+        /// Copy what the steps up to the next such one receive ([`Op::Receive`]): the answers are the copies, in order.
+        Copies = 8,
     }
 }
 
@@ -158,6 +160,8 @@ ops! {
     10 Propagation { path: &'a CStr, recursive: bool, /** `MS_SHARED`, …. */ kind: u64 }
     /// `open_tree(2)`: a detached copy of what is at the path.
     11 OpenTree { into: Slot, at: Slot, path: &'a CStr, recursive: bool, /** A link at the end of the path is not followed. */ nofollow: bool }
+    /// The next of the copies that the host was asked for: a detached mount.
+    30 Receive { into: Slot }
     /// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`: a new file system, detached. Options are `key=value`, or a key alone.
     12 NewFs { into: Slot, kind: &'a CStr, options: List<'a>, /** `MOUNT_ATTR_*`. */ attr: u64 }
     /// `mount(2)` at an open mount point: for options that `fsconfig(2)` does not take, since it takes no more than 255 bytes.

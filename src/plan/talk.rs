@@ -7,7 +7,8 @@
 //!    │                                        │   runs the steps; at each of these it writes a Report:
 //!    │ ◀──────────────────────────── Forked ── │   pid of the container's first process, its pidfd beside
 //!    │ ◀─────────────────────────────── Ask ── │   a step that the host does (a descriptor beside, where it needs one)
-//!    │ ── Answer ───────────────────────────▶ │
+//!    │ ── Answer ───────────────────────────▶ │   none to one that asks for copies of mounts, but
+//!    │ ── Answers (copies) ─────────────────▶ │   one for each of them, the copy beside: the steps that follow receive them
 //!    │ ◀─────────────────────────── Created ── │   all is set up; the host records it, and then
 //!    │ ── Answer ───────────────────────────▶ │   create: the executor hangs up and waits at the gate, where `start` says the same
 //!    │                                        │   run: it goes on at once

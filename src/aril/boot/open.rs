@@ -27,7 +27,11 @@ pub fn sources(plan: &Plan, place: &Place, given: Option<&OwnedFd>) -> Result<Ve
     Ok(files)
 }
 
-fn one(source: &Source, place: &Place, given: Option<&OwnedFd>) -> Result<OwnedFd> {
+/// Opens one; see [`sources`].
+///
+/// # Errors
+/// It cannot be opened.
+pub fn one(source: &Source, place: &Place, given: Option<&OwnedFd>) -> Result<OwnedFd> {
     match source {
         Source::Tree { path, recursive, change, recursive_change, nofollow, idmap } => {
             let tree = tree(path, *recursive, *nofollow)?;

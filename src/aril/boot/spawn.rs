@@ -3,7 +3,8 @@
 use super::talk::{Heard, Label, answer, hear};
 use super::{Ended, image, open};
 use crate::cgroup::{Cgroup, Place};
-use crate::compile::Plan;
+use crate::compile::plan::Copied;
+use crate::compile::{Plan, Source};
 use crate::config::Pointer;
 use crate::error::{Doing, Error, Result};
 use crate::sys::process::{Child, Spawn};
@@ -28,6 +29,12 @@ pub trait Attend {
     /// # Errors
     /// The container cannot be: the executor is ended.
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>>;
+
+    /// Makes a copy that the executor asks for.
+    ///
+    /// # Errors
+    /// It cannot be made: the executor is ended.
+    fn copy(&mut self, source: &Source) -> Result<OwnedFd>;
 }
 
 /// Starts the executor in its cgroup, and sends it the plan. `given` is what [`open::sources`] takes; descriptors from 3 on are the process's, so
@@ -103,11 +110,27 @@ pub fn network(executor: &Executor) -> Result<()> {
         new
     };
     let new = make().doing_at(&Pointer::to("/linux/namespaces"), || "cannot make the network namespace".to_owned())?;
-    match socket::send(&executor.talk, &[0; 4], &[new.as_raw_fd()]) {
+    pass_on(&executor.talk, &new)
+}
+
+/// Sends a descriptor that a step of the executor's receives.
+fn pass_on(talk: &OwnedFd, file: &OwnedFd) -> Result<()> {
+    match socket::send(talk, &[0; 4], &[file.as_raw_fd()]) {
         // It has failed before it needed this one: it is heard next.
         Err(sys::Error { errno: Errno::EPIPE | Errno::ECONNRESET, .. }) => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Makes and sends the copies for which this step asks; whether it asks for any.
+fn copies(executor: &Executor, plan: &Plan, step: u32, host: &mut dyn Attend) -> Result<bool> {
+    let asked = |copied: &&Copied| u32::try_from(copied.asked) == Ok(step);
+    for copied in plan.copies.iter().filter(asked) {
+        let part = &plan.parts[copied.part];
+        let copy = host.copy(&copied.source).doing_at(&part.at, || part.what.clone())?;
+        pass_on(&executor.talk, &copy)?;
+    }
+    Ok(plan.copies.iter().any(|copied| asked(&copied)))
 }
 
 /// Serves the executor until the container is created, or (where a plan has no such step) it leaves for the program: which of the two. The
@@ -125,6 +148,7 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
                 executor.process = Child { pid: value, pidfd };
                 answer_if_there(&executor.talk, &[])?;
             }
+            Heard::Report(report, _) if copies(executor, plan, report.step, host)? => {}
             Heard::Report(report, file) => {
                 let bytes = host.attend(plan, report.step, &executor.process, file)?;
                 answer_if_there(&executor.talk, &bytes)?;

@@ -2,8 +2,9 @@
 
 use crate::sys::{self, Errno, fs};
 use nix::fcntl::OFlag;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// `f_type` of a cgroup v1 hierarchy.
@@ -38,8 +39,8 @@ impl Dir {
     ///
     /// # Errors
     /// The errno of `openat2(2)`.
-    pub(super) fn open(&self, relative: &str) -> sys::Result<Option<Dir>> {
-        match self.at(relative, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+    pub(super) fn open(&self, relative: impl AsRef<Path>) -> sys::Result<Option<Dir>> {
+        match self.at(relative.as_ref(), OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(fd) => Ok(Some(Dir { fd, path: self.path.join(relative) })),
             Err(error) if gone(error.errno) => Ok(None),
             Err(error) => Err(error),
@@ -62,24 +63,24 @@ impl Dir {
     ///
     /// # Errors
     /// The errno of `unlinkat(2)`; that it is gone is none.
-    pub(super) fn remove(&self, relative: &str) -> sys::Result<()> {
-        match fs::rmdirat(&self.fd, relative) {
+    pub(super) fn remove(&self, relative: impl AsRef<Path>) -> sys::Result<()> {
+        match fs::rmdirat(&self.fd, &relative) {
             Err(error) if !gone(error.errno) => Err(sys::Error::new("rmdir", self.path.join(relative), error.errno)),
             _ => Ok(()),
         }
     }
 
-    /// The names of the cgroups in this one.
+    /// The names of the cgroups in this one: bytes, as a container may give them any but a newline.
     ///
     /// # Errors
     /// The errno of the call that failed; that this cgroup is gone is none.
-    pub(super) fn children(&self) -> sys::Result<Vec<String>> {
+    fn children(&self) -> sys::Result<Vec<OsString>> {
         match nix::dir::Dir::openat(&self.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty()) {
             Ok(mut dir) => Ok(dir
                 .iter()
                 .flatten()
                 .filter(|entry| entry.file_type() == Some(nix::dir::Type::Directory))
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec()))
                 .filter(|name| name != "." && name != "..")
                 .collect()),
             Err(errno) if gone(errno) => Ok(Vec::new()),
@@ -87,12 +88,49 @@ impl Dir {
         }
     }
 
+    /// Goes through all cgroups below this one. `enter` gets each and says whether to go below it as well; `leave` gets the one above it and its name
+    /// when what is below is done with. One is open at a time: a container can nest them deeper than descriptors, or the stack, would reach.
+    ///
+    /// # Errors
+    /// The call that failed; what `enter` or `leave` return.
+    pub(super) fn walk<E: From<sys::Error>>(
+        &self,
+        mut enter: impl FnMut(&Dir) -> Result<bool, E>,
+        mut leave: impl FnMut(&Dir, &OsStr) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut below: Option<Dir> = None;
+        // What is left to do on each level.
+        let mut levels = vec![self.children()?];
+        while let Some(names) = levels.last_mut() {
+            let at = below.as_ref().unwrap_or(self);
+            if let Some(name) = names.pop() {
+                let Some(dir) = at.open(&name)? else { continue };
+                let inner = if enter(&dir)? { dir.children()? } else { Vec::new() };
+                levels.push(inner);
+                below = Some(dir);
+            } else {
+                levels.pop();
+                let Some(name) = below.as_ref().and_then(|dir| dir.path.file_name()).map(OsStr::to_owned) else { return Ok(()) };
+                below = if levels.len() > 1 { Some(at.above()?) } else { None };
+                leave(below.as_ref().unwrap_or(self), &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The cgroup above: it can be no other than the one that this was opened from, since none is ever moved.
+    fn above(&self) -> sys::Result<Dir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let fd = fs::openat2(self.fd.as_fd(), c"..", flags.bits(), 0, fs::RESOLVE_NO_XDEV)?;
+        Ok(Dir { fd, path: self.path.parent().unwrap_or(&self.path).to_owned() })
+    }
+
     /// What a file says.
     ///
     /// # Errors
     /// The errno of `openat2(2)` or `read(2)`.
     pub(super) fn read(&self, file: &str) -> sys::Result<String> {
-        self.read_of(&self.at(file, OFlag::O_RDONLY)?, file)
+        self.read_of(&self.file(file)?, file)
     }
 
     /// The same of a file that is open, from its start.
@@ -118,7 +156,7 @@ impl Dir {
     /// # Errors
     /// The errno of `openat2(2)`.
     pub(super) fn file(&self, file: &str) -> sys::Result<OwnedFd> {
-        self.at(file, OFlag::O_RDONLY)
+        self.at(file.as_ref(), OFlag::O_RDONLY)
     }
 
     /// A file, open for reading and writing.
@@ -126,7 +164,7 @@ impl Dir {
     /// # Errors
     /// The errno of `openat2(2)`.
     pub(super) fn file_to_write(&self, file: &str) -> sys::Result<OwnedFd> {
-        self.at(file, OFlag::O_RDWR | OFlag::O_NONBLOCK)
+        self.at(file.as_ref(), OFlag::O_RDWR | OFlag::O_NONBLOCK)
     }
 
     /// Writes to a file in one `write(2)`, as the kernel wants it.
@@ -134,7 +172,7 @@ impl Dir {
     /// # Errors
     /// The errno of `openat2(2)` or `write(2)`.
     pub(super) fn write(&self, file: &str, text: &str) -> sys::Result<()> {
-        let fd = self.at(file, OFlag::O_WRONLY)?;
+        let fd = self.at(file.as_ref(), OFlag::O_WRONLY)?;
         loop {
             match nix::unistd::write(&fd, text.as_bytes()) {
                 Ok(_) => return Ok(()),
@@ -149,9 +187,9 @@ impl Dir {
         &self.path
     }
 
-    fn at(&self, relative: &str, flags: OFlag) -> sys::Result<OwnedFd> {
+    fn at(&self, relative: &Path, flags: OFlag) -> sys::Result<OwnedFd> {
         let failed = |errno| sys::Error::new("openat2", self.path.join(relative), errno);
-        let name = CString::new(relative).map_err(|_| failed(Errno::EINVAL))?;
+        let name = CString::new(relative.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?;
         fs::openat2(self.fd.as_fd(), &name, (flags | OFlag::O_NOFOLLOW).bits(), 0, RESOLVE).map_err(|error| failed(error.errno))
     }
 }

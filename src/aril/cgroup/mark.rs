@@ -34,8 +34,6 @@ impl Place {
                 Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ENOTSUP) => continue,
                 other => other?,
             };
-            let mut found = Vec::new();
-            search(&root, "", mark.as_bytes(), &mut found)?;
             let of = |path| Hierarchy {
                 version: mounted.version,
                 controllers: mounted.controllers.clone(),
@@ -43,7 +41,7 @@ impl Place {
                 path,
                 ours: true,
             };
-            place.hierarchies.extend(found.into_iter().map(of));
+            place.hierarchies.extend(search(&root, mark.as_bytes())?.into_iter().map(of));
         }
         Ok(place)
     }
@@ -57,16 +55,18 @@ fn mounted() -> Result<Vec<mounts::Mounted>> {
     Ok(mounts::parse(&table))
 }
 
-fn search(dir: &Dir, path: &str, mark: &[u8], found: &mut Vec<String>) -> sys::Result<()> {
-    for name in dir.children()? {
-        let Some(child) = dir.open(&name)? else { continue };
-        let path = format!("{path}/{name}");
-        // What is below one that is found goes with it.
-        if NAMES.iter().any(|name| fs::get_xattr(child.as_fd(), name, MARK_MAX).is_ok_and(|value| value == mark)) {
-            found.push(path);
-        } else {
-            search(&child, &path, mark, found)?;
-        }
-    }
-    Ok(())
+/// The paths below a hierarchy's root. What is below one that is found goes with it.
+fn search(root: &Dir, mark: &[u8]) -> sys::Result<Vec<String>> {
+    let mut found = Vec::new();
+    root.walk(
+        |dir| {
+            let is_it = NAMES.iter().any(|name| fs::get_xattr(dir.as_fd(), name, MARK_MAX).is_ok_and(|value| value == mark));
+            // aril gives none a path that is no text.
+            let path = dir.path().strip_prefix(root.path()).ok().and_then(Path::to_str).filter(|_| is_it);
+            found.extend(path.map(|path| format!("/{path}")));
+            Ok(path.is_none())
+        },
+        |_, _| Ok(()),
+    )?;
+    Ok(found)
 }

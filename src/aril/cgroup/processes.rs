@@ -147,19 +147,26 @@ struct Sent {
 
 /// The processes in a cgroup and in those below it.
 pub(super) fn below(dir: &Dir) -> Result<BTreeSet<i32>> {
+    let mut pids = of(dir)?;
+    dir.walk(
+        |inner| {
+            pids.append(&mut of(inner)?);
+            Ok(true)
+        },
+        |_, _| Ok::<_, Error>(()),
+    )?;
+    Ok(pids)
+}
+
+/// The processes in a cgroup itself.
+fn of(dir: &Dir) -> Result<BTreeSet<i32>> {
     let own = match dir.read("cgroup.procs") {
         // A threaded cgroup below has threads of processes that are listed above it.
         Err(error) if error.errno == Errno::EOPNOTSUPP => String::new(),
         text => if_there(text)?,
     };
     // 0 is a process of a pid namespace that is not seen from here.
-    let mut pids: BTreeSet<i32> = own.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
-    for child in dir.children()? {
-        if let Some(child) = dir.open(&child)? {
-            pids.append(&mut below(&child)?);
-        }
-    }
-    Ok(pids)
+    Ok(own.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
 }
 
 /// Waits until `cgroup.events` of a v2 cgroup says so: the kernel wakes whoever polls the file.

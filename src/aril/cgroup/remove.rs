@@ -83,15 +83,12 @@ impl Member {
 }
 
 fn remove_below(dir: &Dir) -> sys::Result<()> {
-    for name in dir.children()? {
-        if let Some(child) = dir.open(&name)? {
-            remove_below(&child)?;
-        }
-        match dir.remove(&name) {
+    dir.walk(
+        |_| Ok(true),
+        |above, name| match above.remove(name) {
             // The cgroup above stays busy then, and the loop comes again.
-            Err(error) if error.errno == Errno::EBUSY => {}
-            result => result?,
-        }
-    }
-    Ok(())
+            Err(error) if error.errno == Errno::EBUSY => Ok(()),
+            result => result,
+        },
+    )
 }

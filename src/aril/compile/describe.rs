@@ -45,6 +45,7 @@ fn of_mounts(op: &Op<'_>) -> Option<String> {
             let link = if nofollow { "(no link followed)" } else { "" };
             words([within(at, path), recursively(recursive), link.to_owned(), to(into)])
         }
+        Op::Receive { into } => to(into),
         Op::Label { mount, label } => format!("{} {}", slot(mount), quoted(label)),
         Op::NewFs { into, kind, options, attr } => {
             let options = if options.is_empty() { String::new() } else { list(&options) };

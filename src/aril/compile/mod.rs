@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Variables that the process gets besides those of the configuration.
     pub env: &'a [String],
+    /// The seccomp filter, where it is compiled already.
+    pub filter: Option<&'a seccomp::Filter>,
     /// `exec`: the process comes to a container that is there.
     pub exec: Option<exec::Joining<'a>>,
 }
@@ -137,6 +139,9 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     }
     uts::name(p, &subject)?;
     process::set_up(p, &subject)?;
+    if !plan.fits() {
+        return Err(Invalid::new(&Pointer::to("/mounts"), "these are more mounts and devices than aril can make of one container"));
+    }
     Ok(plan)
 }
 

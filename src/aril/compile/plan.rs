@@ -3,7 +3,7 @@
 use crate::config::Pointer;
 use crate::sys::mount::Change;
 use aril_plan::talk::Header;
-use aril_plan::{In, List, Op, Slot, Wire};
+use aril_plan::{Ask, In, List, Op, Slot, Wire};
 use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -58,6 +58,19 @@ pub enum Source {
         /// The path.
         path: PathBuf,
     },
+}
+
+/// Something that the host opens while the executor waits: a copy, made at its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The number of the step that asks for it, perhaps with others.
+    pub asked: usize,
+    /// The number of the step that receives it.
+    pub received: usize,
+    /// The part that it is for.
+    pub part: usize,
+    /// What it is.
+    pub source: Source,
 }
 
 /// How the owners of files on a mount are mapped (mount_setattr(2), "ID-mapped mounts").
@@ -115,12 +128,16 @@ pub struct Plan {
     pub on_host: bool,
     /// What the host opens, with the part that each is for.
     pub sources: Vec<(usize, Source)>,
+    /// What the host opens later, in the order in which it is received.
+    pub copies: Vec<Copied>,
     /// The parts, in order.
     pub parts: Vec<Part>,
     /// The seccomp filter that the plan loads.
     pub filter: Option<super::seccomp::Filter>,
     /// What is to be warned of, one sentence each.
     pub warnings: Vec<String>,
+    /// The step that asked for copies, while no other mount was made after it.
+    asked: Option<usize>,
     steps: Vec<u8>,
     owners: Vec<usize>,
     opened: u16,
@@ -139,6 +156,9 @@ impl Plan {
 
     /// Adds a step.
     pub fn push(&mut self, op: Op<'_>) {
+        if matches!(op, Op::NewFs { .. } | Op::OpenTree { .. } | Op::LegacyMount { .. }) {
+            self.asked = None;
+        }
         let steps = &mut self.steps;
         op.encode(&mut |bytes| steps.extend_from_slice(bytes));
         self.owners.push(self.owner());
@@ -151,11 +171,33 @@ impl Plan {
         Slot(slot)
     }
 
+    /// Has the host copy something at this place of the plan, so that the copy is listed there (see [`super::mounts`]); the slot in which it is. One
+    /// question is enough for copies that follow each other.
+    pub fn copy(&mut self, source: Source) -> Slot {
+        let asked = self.asked.unwrap_or_else(|| {
+            // It is sent unasked, and so before any answer.
+            super::namespaces::join_network(self);
+            self.push(Op::Ask { what: Ask::Copies });
+            self.len() - 1
+        });
+        self.asked = Some(asked);
+        let into = self.slot();
+        self.copies.push(Copied { asked, received: self.len(), part: self.owner(), source });
+        self.push(Op::Receive { into });
+        into
+    }
+
     /// A slot for a step to fill.
     pub fn slot(&mut self) -> Slot {
-        let slot = Slot(Slot::OPENED.0 + self.opened);
-        self.opened += 1;
+        let slot = Slot(Slot::OPENED.0.saturating_add(self.opened));
+        self.opened = self.opened.saturating_add(1);
         slot
+    }
+
+    /// Whether every descriptor has a slot of its own.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.sources.len() <= usize::from(Slot::OPENED.0) && self.opened <= Slot::NONE.0 - Slot::OPENED.0
     }
 
     /// How many steps there are.

@@ -80,6 +80,7 @@ fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> 
         no_new_keyring: false,
         preserve_fds: 0,
         env: &[],
+        filter: None,
         exec: None,
     }
 }
@@ -150,7 +151,7 @@ fn the_smallest_plan_word_for_word() {
         format!("Mknod \"dev/{name}\" in source 0 {numbers}, mode 0666, owner 0:0")
     };
     let mut expected = vec![
-        "Propagation \"/\" recursively private".to_owned(),
+        "Propagation \"/\" recursively slave".to_owned(),
         "OpenPath \"/bundle/rootfs\" -> opened 0".to_owned(),
         "MoveMount source 0 at opened 0".to_owned(),
     ];
@@ -439,9 +440,9 @@ fn mounts_are_made_whole_before_they_are_attached() {
     assert_eq!(names(&steps[target..])[..6], ["Target", "NewFs", "KeepMode", "CopyUp", "SetAttr", "MoveMount"]);
     assert_eq!(steps[target + 1], "NewFs tmpfs [\"size=1m\"] nodev -> opened 1");
     assert_eq!(steps[target + 4], "SetAttr opened 1 ro");
-    let bind = position(&steps, "Target \"/b\" in source 0 (as source 1) -> opened 3");
-    assert_eq!([&steps[bind - 1], &steps[bind + 1]], ["SetAttr source 1 recursively shared", "MoveMount source 1 at opened 3"]);
-    assert_eq!(describe::source(&plan.sources[1].1, &place(Version::V2)), "a copy of /bundle/data, ro recursively, nosuid");
+    let bind = position(&steps, "Target \"/b\" in source 0 (as opened 3) -> opened 4");
+    assert_eq!([&steps[bind - 1], &steps[bind + 1]], ["SetAttr opened 3 recursively shared", "MoveMount opened 3 at opened 4"]);
+    assert_eq!(describe::source(&plan.copies[0].source, &place(Version::V2)), "a copy of /bundle/data, ro recursively, nosuid");
 }
 
 #[test]

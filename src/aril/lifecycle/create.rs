@@ -1,18 +1,20 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
+use super::filters::{self, Kept};
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, rootless, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
 use crate::boot::talk::{Label, answer};
-use crate::boot::{hooks, idmaps, net_devices, resctrl, scheduling};
+use crate::boot::{hooks, idmaps, net_devices, open, resctrl, scheduling};
 use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::intel_rdt::{self, Wanted};
 use crate::compile::plan::Network;
-use crate::compile::{self, Plan, Request, process::limits_from_outside};
+use crate::compile::{self, Plan, Request, Source, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::{Host, KERNEL_FLOOR, TooOld};
+use crate::log::Log;
 use crate::sys::process::Child;
 use crate::sys::{self, Errno};
 use aril_plan::{Ask, Op};
@@ -55,6 +57,8 @@ pub struct Prepared {
     pub hooks: Hooks,
     /// Its resctrl group.
     pub resctrl: Option<Wanted>,
+    /// Its seccomp filter, as far as it was kept.
+    pub kept: Kept,
     /// What the executor will do.
     pub plan: Plan,
     /// How many descriptors from 3 on are the container's.
@@ -99,6 +103,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let notify = creation.notify.then(|| notify::mount(&mut loaded.spec, &global.root.join(creation.id.as_str()))).flatten();
     let notifies = notify.is_some();
     descriptors.env.extend(notify);
+    let kept = filters::look_up(global, &loaded.spec, &host);
     let request = Request {
         spec: &loaded.spec,
         id: creation.id.as_str(),
@@ -114,12 +119,13 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         no_new_keyring: creation.no_new_keyring,
         preserve_fds: descriptors.count,
         env: &descriptors.env,
+        filter: kept.filter.as_ref(),
         exec: None,
     };
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
     let resctrl = loaded.spec.linux().as_ref().map(|linux| intel_rdt::resolve(linux, creation.id.as_str())).transpose()?.flatten();
-    Ok(Prepared { resctrl, bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, notifies, host, loaded })
+    Ok(Prepared { resctrl, bundle, rootfs, place, limits, cgroup_owner, hooks, kept, plan, preserve_fds, notifies, host, loaded })
 }
 
 /// What the symbolic links say that mounts are to copy. A source that is none, or is not there, is mounted, or is missed then.
@@ -229,7 +235,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let pidfd_socket = pidfd::connect(creation.pidfd_socket.as_deref().or(by_annotation))?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
     let store = Store::claim(global, &creation.id)?;
-    let mut making = Making { creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
+    let mut making = Making { log: &global.log, creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
             let Making { terminal, record, .. } = making;
@@ -302,6 +308,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
 
 /// The making of one container.
 struct Making<'a> {
+    log: &'a Log,
     creation: &'a Creation,
     console: Option<OwnedFd>,
     pidfd_socket: Option<OwnedFd>,
@@ -365,6 +372,7 @@ impl Making<'_> {
             return Err(error);
         }
         self.commit(store, &plan, &executor)?;
+        filters::keep(self.log, store, &self.prepared.kept, plan.filter.as_ref());
         Ok(executor)
     }
 
@@ -421,6 +429,10 @@ impl Making<'_> {
 }
 
 impl Attend for Making<'_> {
+    fn copy(&mut self, source: &Source) -> Result<OwnedFd> {
+        open::one(source, &self.prepared.place, None)
+    }
+
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;

@@ -15,7 +15,7 @@ use crate::compile::exec::Joining;
 use crate::compile::namespaces::{self, MOUNT};
 use crate::compile::process::scheduling::affinity;
 use crate::compile::seccomp::{Filter, Listener};
-use crate::compile::{Plan, Request};
+use crate::compile::{Plan, Request, Source};
 use crate::config::{Invalid, Loaded, Pointer, spec};
 use crate::error::{Doing, Error, Result};
 use crate::host::Host;
@@ -188,7 +188,8 @@ impl Prepared<'_> {
             no_new_keyring: self.compact.no_new_keyring,
             preserve_fds: self.descriptors.count,
             env: &self.descriptors.env,
-            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter, waits: self.waits() }),
+            filter: self.filter,
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), waits: self.waits() }),
         };
         Ok(crate::compile::exec::compile(request)?)
     }
@@ -297,6 +298,10 @@ impl Serving<'_> {
 }
 
 impl Attend for Serving<'_> {
+    fn copy(&mut self, _: &Source) -> Result<OwnedFd> {
+        Err(Error::Other("the executor asked for a mount, and exec makes none".to_owned()))
+    }
+
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {
         let nobody = || Error::Other(format!("the executor asked for step {step}, which is not for the host"));
         let (_, op) = plan.step(step).ok_or_else(nobody)?;

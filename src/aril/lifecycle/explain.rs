@@ -2,12 +2,12 @@
 
 use super::create::{Mode, Prepared, prepare};
 use super::{Creation, Global, refusals};
-use crate::cgroup::{Hierarchy, Version};
+use crate::cgroup::{Hierarchy, Place, Version};
 use crate::compile::hooks::{Hook, Hooks};
-use crate::compile::{describe, namespaces};
+use crate::compile::{Part, Plan, describe, namespaces};
 use crate::config::Pointer;
 use crate::error::{Error, Result};
-use aril_plan::Slot;
+use aril_plan::{Op, Slot};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -104,21 +104,19 @@ pub fn explain(global: &Global, creation: &Creation) -> Result<Explanation> {
         devices: limits.devices(),
         sources: plan.sources.iter().map(|(part, source)| line(&plan.parts[*part].at, describe::source(source, &place))).collect(),
         namespaces: kinds.map(|(_, name)| *name).collect(),
-        steps: plan
-            .steps()
-            .map(|(part, op)| Step {
-                at: part.at.as_str().to_owned(),
-                op: op.name(),
-                arguments: describe::arguments(&op),
-                failure: part.what.clone(),
-            })
-            .collect(),
+        steps: plan.steps().enumerate().map(|(number, (part, op))| step(&plan, &place, number, part, &op)).collect(),
         hooks: host_hooks(&hooks),
         warnings: loaded.warnings.into_iter().chain(plan.warnings).collect(),
         refused,
         bundle,
         root: rootfs,
     })
+}
+
+fn step(plan: &Plan, place: &Place, number: usize, part: &Part, op: &Op<'_>) -> Step {
+    let copied = plan.copies.iter().find(|copied| copied.received == number);
+    let copied = copied.map(|copied| describe::source(&copied.source, place) + " ").unwrap_or_default();
+    Step { at: part.at.as_str().to_owned(), op: op.name(), arguments: copied + &describe::arguments(op), failure: part.what.clone() }
 }
 
 fn group(hierarchy: &Hierarchy) -> Group {

@@ -10,26 +10,24 @@ use std::path::Path;
 /// The largest user database that is read, in bytes: it is the container's, and may be anything.
 const PASSWD_MAX: u64 = 1 << 20;
 
-/// `HOME=…` of a user by the container's `/etc/passwd`, with a NUL at the end; the root directory where it names none.
+/// `HOME=…` of a user by the container's `/etc/passwd`, with a NUL at the end; the root directory where it names none. `passwd` is what is found
+/// there, not open for reading yet.
 #[must_use]
 pub fn home(passwd: Option<OwnedFd>, uid: u32) -> Vec<u8> {
     let mut text = Vec::new();
-    if let Some(file) = passwd {
+    if let Some(file) = passwd.and_then(|found| sys::fs::regular(&found)) {
         let _ = File::from(file).take(PASSWD_MAX).read_to_end(&mut text);
     }
     let directory = find(&text, uid).filter(|d| d.starts_with(b"/") && !d.contains(&0)).unwrap_or(b"/");
     [b"HOME=", directory, b"\0"].concat()
 }
 
-/// The user database in the root of a process, if it is a file: no link of the container leads out of that root.
+/// The user database in the root of a process: no link of the container leads out of that root.
 #[must_use]
 pub fn in_root_of(pid: i32) -> Option<OwnedFd> {
     let root = sys::fs::open(Path::new(&format!("/proc/{pid}/root")), OFlag::O_PATH | OFlag::O_DIRECTORY, 0).ok()?;
-    let flags = (OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let resolve = sys::fs::RESOLVE_IN_ROOT | sys::fs::RESOLVE_NO_MAGICLINKS;
-    let file = sys::fs::openat2(root.as_fd(), c"etc/passwd", flags, 0, resolve).ok()?;
-    let regular = sys::fs::fstat(&file).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
-    regular.then_some(file)
+    sys::fs::openat2(root.as_fd(), c"etc/passwd", (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits(), 0, resolve).ok()
 }
 
 /// The sixth field of the line whose third is the uid (passwd(5)).

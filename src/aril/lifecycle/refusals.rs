@@ -68,13 +68,15 @@ fn idmap_programs(prepared: &Prepared) -> Vec<Error> {
 fn sources(prepared: &Prepared) -> Vec<Error> {
     let plan = &prepared.plan;
     let mut refusals = Vec::new();
-    for (part, source) in &plan.sources {
-        let part = &plan.parts[*part];
+    let copies = plan.copies.iter().map(|copied| (copied.part, &copied.source));
+    for (part, source) in plan.sources.iter().map(|(part, source)| (*part, source)).chain(copies) {
+        let part = &plan.parts[part];
         refusals.extend(open::check(source, &prepared.place).doing_at(&part.at, || part.what.clone()).err());
     }
     for (part, op) in plan.steps() {
-        if let Op::OpenTree { at: Slot::CWD, path, .. } = op {
-            let there = sys::fs::open(Path::new(OsStr::from_bytes(path.to_bytes())), OFlag::O_PATH, 0);
+        if let Op::OpenTree { at: Slot::CWD, path, nofollow, .. } = op {
+            let nofollow = if nofollow { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+            let there = sys::fs::open(Path::new(OsStr::from_bytes(path.to_bytes())), OFlag::O_PATH | nofollow, 0);
             // The executor may be permitted what this process is not.
             let there = there.map(drop).or_else(|error| if error.errno == Errno::EACCES { Ok(()) } else { Err(error) });
             refusals.extend(there.doing_at(&part.at, || part.what.clone()).err());

@@ -19,7 +19,7 @@ use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// The name of the record.
 pub const RECORD: &str = "record";
@@ -110,6 +110,12 @@ impl Store {
     #[must_use]
     pub fn dir(&self) -> &OwnedFd {
         &self.dir
+    }
+
+    /// The state root.
+    #[must_use]
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
     }
 
     /// Waits for the exclusive lock, which this process has from then on until it ends or the store is dropped.
@@ -283,19 +289,20 @@ impl Store {
     pub fn remove(&self) -> Result<()> {
         let attempt = || -> sys::Result<()> {
             for name in sys::fs::names(&self.dir)?.iter().filter(|name| *name != RECORD) {
-                if name == notify::DIRECTORY {
-                    let inner = sys::fs::openat(&self.dir, name, DIRECTORY, 0)?;
-                    sys::fs::names(&inner)?.iter().try_for_each(|name| absent_is_fine(sys::fs::unlinkat(&inner, name)))?;
-                    absent_is_fine(sys::fs::rmdirat(&self.dir, name))?;
-                } else {
-                    absent_is_fine(sys::fs::unlinkat(&self.dir, name))?;
-                }
+                // A container that may change its mounts can write there, whatever it likes.
+                let removed = if name == notify::DIRECTORY { remove_tree(&self.dir, name) } else { sys::fs::unlinkat(&self.dir, name) };
+                absent_is_fine(removed)?;
             }
             absent_is_fine(sys::fs::unlinkat(&self.dir, RECORD))?;
             absent_is_fine(sys::fs::rmdirat(&self.root, self.id.as_str()))
         };
         attempt().doing(|| format!("cannot remove the state directory of {}", self.id))
     }
+}
+
+fn remove_tree(dir: &OwnedFd, name: &str) -> sys::Result<()> {
+    let path = std::path::PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+    std::fs::remove_dir_all(path).map_err(|error| sys::Error::new("unlinkat", name, sys::fs::errno(&error)))
 }
 
 fn absent_is_fine(result: sys::Result<()>) -> sys::Result<()> {
@@ -328,7 +335,7 @@ fn open_root(global: &Global) -> Result<OwnedFd> {
 }
 
 /// A directory must be this user's, and nobody else's to write.
-fn not_others(dir: &OwnedFd) -> Result<()> {
+pub(super) fn not_others(dir: &OwnedFd) -> Result<()> {
     let stat = sys::fs::fstat(dir)?;
     let euid = sys::process::geteuid();
     if stat.st_uid != euid {

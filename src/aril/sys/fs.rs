@@ -59,6 +59,13 @@ pub fn open(path: &Path, flags: OFlag, mode: u32) -> Result<OwnedFd> {
     nix::fcntl::open(path, flags | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode)).map_err(|e| Error::new("open", path, e))
 }
 
+/// What an `O_PATH` descriptor stands for, open for reading, if it is a regular file. Anything else is not opened: a device does something then.
+#[must_use]
+pub fn regular(found: &OwnedFd) -> Option<OwnedFd> {
+    let stat = fstat(found).ok().filter(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
+    stat.and_then(|_| open(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())), OFlag::O_RDONLY, 0).ok())
+}
+
 /// `openat(2)` of a name in a directory, without following a link, always with `O_CLOEXEC`.
 ///
 /// # Errors
@@ -97,7 +104,8 @@ pub fn unlinkat(dir: impl AsFd, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// The errno of the call.
-pub fn rmdirat(dir: impl AsFd, name: &str) -> Result<()> {
+pub fn rmdirat(dir: impl AsFd, name: impl AsRef<Path>) -> Result<()> {
+    let name = name.as_ref();
     nix::unistd::unlinkat(dir, name, nix::unistd::UnlinkatFlags::RemoveDir).map_err(|e| Error::new("rmdirat", name, e))
 }
 
@@ -107,6 +115,25 @@ pub fn rmdirat(dir: impl AsFd, name: &str) -> Result<()> {
 /// The errno of the call.
 pub fn renameat(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
     nix::fcntl::renameat(&dir, from, &dir, to).map_err(|e| Error::new("renameat", to, e))
+}
+
+/// Gives a file a name: one that was opened with `O_TMPFILE`. By procfs, as to name a descriptor itself takes CAP_DAC_READ_SEARCH before Linux 6.10.
+///
+/// # Errors
+/// The errno of `linkat(2)`: `EEXIST` where there is something of that name.
+pub fn link(file: impl AsFd, dir: impl AsFd, name: &str) -> Result<()> {
+    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let flag = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
+    nix::unistd::linkat(nix::fcntl::AT_FDCWD, source.as_str(), dir, name, flag).map_err(|e| Error::new("linkat", name, e))
+}
+
+/// When a file in a directory was last written to: seconds and nanoseconds.
+///
+/// # Errors
+/// The errno of `fstatat(2)`.
+pub fn modified(dir: impl AsFd, name: &str) -> Result<(i64, i64)> {
+    let stat = nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW);
+    stat.map(|stat| (stat.st_mtime, stat.st_mtime_nsec)).map_err(|e| Error::new("fstatat", name, e))
 }
 
 /// `fstat(2)`
@@ -167,7 +194,7 @@ pub fn read_text(path: &Path, max: u64) -> Result<String> {
     if fstat(&file)?.st_mode & libc::S_IFMT == libc::S_IFIFO {
         return Err(Error::new("read", path, Errno::ESPIPE));
     }
-    read_text_of(file, path, max)
+    String::from_utf8(read_bytes_of(file, path, max)?).map_err(|_| Error::new("read", path, Errno::EILSEQ))
 }
 
 /// The same for a name in a directory.
@@ -175,8 +202,7 @@ pub fn read_text(path: &Path, max: u64) -> Result<String> {
 /// # Errors
 /// As of [`read_text`].
 pub fn read_text_at(dir: impl AsFd, name: &str, max: u64) -> Result<String> {
-    let file = openat(dir, name, OFlag::O_RDONLY, 0)?;
-    read_text_of(file, Path::new(name), max)
+    String::from_utf8(read_bytes_at(dir, name, max)?).map_err(|_| Error::new("read", name, Errno::EILSEQ))
 }
 
 /// Reads a file of at most `max` bytes in a directory, whatever they are.
@@ -184,11 +210,8 @@ pub fn read_text_at(dir: impl AsFd, name: &str, max: u64) -> Result<String> {
 /// # Errors
 /// As of [`read_bytes`].
 pub fn read_bytes_at(dir: impl AsFd, name: &str, max: u64) -> Result<Vec<u8>> {
-    read_bytes_of(openat(dir, name, OFlag::O_RDONLY, 0)?, Path::new(name), max)
-}
-
-fn read_text_of(file: OwnedFd, path: &Path, max: u64) -> Result<String> {
-    String::from_utf8(read_bytes_of(file, path, max)?).map_err(|_| Error::new("read", path, Errno::EILSEQ))
+    // O_NONBLOCK: a fifo of that name would never be opened.
+    read_bytes_of(openat(dir, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?, Path::new(name), max)
 }
 
 /// Reads a file of at most `max` bytes, whatever they are.

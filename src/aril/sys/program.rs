@@ -103,6 +103,8 @@ fn become_or_fail(start: &Start) -> Errno {
                 Errno::result(libc::dup2(*fd, stdio))?;
             }
             Errno::result(libc::fchdir(start.cwd))?;
+            // Those that whoever started this process has left open.
+            Errno::result(libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC))?;
         }
         SigSet::empty().thread_set_mask()?;
         // SAFETY: arrays of C strings that end with a null pointer.

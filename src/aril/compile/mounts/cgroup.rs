@@ -106,7 +106,7 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, h: &Hierarchy<'_>) ->
         plan.push(Op::NewFs { into: slot, kind, options: options.list(), attr: h.attr });
         slot
     } else {
-        plan.source(Source::Cgroup { hierarchy: h.index, attr: h.attr })
+        plan.copy(Source::Cgroup { hierarchy: h.index, attr: h.attr })
     };
     super::attach(plan, slot, target);
     Ok(())

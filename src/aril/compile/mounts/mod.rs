@@ -1,11 +1,14 @@
 //! `mounts`.
+//!
+//! Linux lists mounts in the order in which they were made: since 6.8 that of their making alone, whenever they were attached. So each is made at its
+//! turn: a file system and most copies by the executor, and what only the host can copy by the host, while the executor waits.
 
 mod cgroup;
 pub(crate) mod label;
 pub mod mapping;
 pub mod options;
 
-use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
+use super::namespaces::{CGROUP, IPC, MOUNT, NETWORK, PID, USER};
 use super::plan::{Idmap, Plan, Source, Strings, Userns, c_string};
 use super::{Subject, idmap, namespaces, rootfs};
 use crate::config::{Invalid, Pointer, spec};
@@ -143,7 +146,8 @@ fn protect_proc(mount: &Mount<'_>) -> Result<(), Invalid> {
     }
     let inner = inner.join(&b'/');
     let allowed = match inner.as_slice() {
-        b"" => mount.kind == "proc" || (is_bind(mount) && mount.source == Path::new("/proc")),
+        b"" if is_bind(mount) => mount.source == Path::new("/proc"),
+        b"" => mount.kind == "proc",
         b"sys/fs/binfmt_misc" => mount.kind == "binfmt_misc",
         inner => HARMLESS.iter().any(|name| name.as_bytes() == inner) || inner == b"slabinfo" || inner == b"sys/kernel/ns_last_pid",
     };
@@ -254,7 +258,7 @@ pub(crate) fn tree(plan: &mut Plan, subject: &Subject<'_>, path: &Path, recursiv
     let change = Change { propagation, ..Change::default() };
     if subject.host_opens() {
         let path = path.to_owned();
-        return plan.source(Source::Tree {
+        return plan.copy(Source::Tree {
             path,
             recursive,
             change: Change::default(),
@@ -311,9 +315,10 @@ fn attach_bind(
     };
     let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
     let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };
-    let slot = if subject.host_opens() {
+    // Of the executor's own mounts none is a peer of the host's.
+    let slot = if subject.host_opens() && (only_host_copies(subject) || mount.idmapped() || propagation == 0) {
         let idmap = idmap(subject, mount)?;
-        plan.source(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow, idmap })
+        plan.copy(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow, idmap })
     } else {
         if mount.idmapped() {
             return Err(Invalid::new(&mount.at, "an idmapped mount needs a privileged runtime"));
@@ -333,6 +338,12 @@ fn attach_bind(
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: slot });
     attach(plan, slot, target);
     Ok(())
+}
+
+/// Whether the executor cannot copy what the host can: in a user namespace it lacks the privilege, and in a mount namespace that it joined it sees
+/// another tree.
+fn only_host_copies(subject: &Subject<'_>) -> bool {
+    subject.namespaces.own(USER) || subject.namespaces.joins(MOUNT)
 }
 
 /// The mount's own maps, in its fields or in an option, or else those of the container's user namespace (config.md, "idmap").

@@ -1,5 +1,7 @@
 //! What a mount becomes.
 
+use super::super::Source;
+use super::super::plan::Copied;
 use super::*;
 
 fn selinux() -> Host {
@@ -74,8 +76,8 @@ fn made(namespaces: Value, destination: &str, kind: &str) -> String {
         c["linux"]["namespaces"] = namespaces;
         c["mounts"] = json!([{"destination": destination, "type": kind, "source": kind}]);
     });
-    let bound =
-        plan.sources.iter().any(|(_, source)| matches!(source, super::super::Source::Tree { path, .. } if path == Path::new(destination)));
+    let is_it = |copied: &Copied| matches!(&copied.source, Source::Tree { path, .. } if path == Path::new(destination));
+    let bound = plan.copies.iter().any(is_it);
     if bound {
         "bound".to_owned()
     } else {
@@ -112,5 +114,56 @@ fn a_link_that_is_to_be_copied_is_made_and_not_mounted() {
     let plan = compile(Request { links: &links, ..request(&spec, &host, &place) }).expect("it can be");
     let steps = printed(&plan);
     position(&steps, "Symlink \"/etc/l\" in source 0 to \"../to\" and nothing else");
-    position(&steps, "Target \"/etc/l\" in source 0 (as source 1)");
+    position(&steps, "Target \"/etc/l\" in source 0 (as opened 1)");
+}
+
+/// The steps that make mounts, where these are asked for and are copies of `/NAME`, or file systems.
+fn made_by(mounts: &[(&str, &str)], edit: impl FnOnce(&mut Value)) -> Vec<String> {
+    let plan = plan(&root(), |c| {
+        let one = |(name, options): &(&str, &str)| match *options {
+            "tmpfs" => json!({"destination": format!("/m/{name}"), "type": "tmpfs"}),
+            options => json!({"destination": format!("/m/{name}"), "type": "bind", "source": format!("/{name}"), "options": [options]}),
+        };
+        c["mounts"] = mounts.iter().map(one).collect();
+        edit(c);
+    });
+    let names = ["Ask Copies", "Receive", "OpenTree", "NewFs", "Network"];
+    printed(&plan).into_iter().filter(|step| names.iter().any(|name| step.starts_with(name))).collect()
+}
+
+#[test]
+fn each_mount_is_made_at_its_turn() {
+    let steps = made_by(&[("a", "bind"), ("b", "tmpfs"), ("c", "rslave")], |_| {});
+    let expected = ["OpenTree \"/a\" -> opened 1", "NewFs tmpfs -> opened 3", "OpenTree \"/c\" recursively -> opened 5"];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn what_only_the_host_can_copy_is_asked_for_once_where_nothing_comes_between() {
+    let names = |steps: Vec<String>| steps.iter().map(|step| step.split(" \"").next().unwrap_or(step).to_owned()).collect::<Vec<_>>();
+    let steps = made_by(&[("a", "rshared"), ("b", "shared"), ("c", "tmpfs"), ("d", "rshared"), ("e", "rbind")], |_| {});
+    let expected = [
+        "Ask Copies",
+        "Receive -> opened 1",
+        "Receive -> opened 3",
+        "NewFs tmpfs -> opened 5",
+        "Ask Copies",
+        "Receive -> opened 7",
+        "OpenTree",
+    ];
+    assert_eq!(names(steps), expected, "its own mounts are no peers of the host's");
+    let joined = json!([{"type": "mount", "path": "/proc/9/ns/mnt"}]);
+    let steps = made_by(&[("a", "rbind")], |c| c["linux"]["namespaces"] = joined);
+    assert_eq!(steps, ["Ask Copies", "Receive -> opened 1"], "it is in another tree");
+    let steps = made_by(&[("a", "rbind"), ("b", "rbind")], |c| in_new_userns(c, 1000, 1));
+    let asked = steps.iter().filter(|step| *step == "Ask Copies").count();
+    assert_eq!((asked, steps.len()), (1, 1 + 2 + 6), "it has no privilege, and the devices come next: {steps:?}");
+}
+
+#[test]
+fn the_network_namespace_is_received_before_any_copy() {
+    let steps = made_by(&[("a", "rshared")], |c| {
+        c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "network"}]);
+    });
+    assert_eq!(steps, ["Network made by the host in the meantime", "Ask Copies", "Receive -> opened 1"], "the host sends it first");
 }

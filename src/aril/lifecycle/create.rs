@@ -361,7 +361,10 @@ impl Making<'_> {
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
+        let network = if plan.network == Network::None { Ok(()) } else { network(&executor) };
+        let served = network.and_then(|()| {
+            serve(&mut executor, &plan, self, |making, executor| making.meanwhile(store, &plan, cgroup, executor)).map(drop)
+        });
         let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
@@ -378,9 +381,6 @@ impl Making<'_> {
 
     /// What need not stand before the executor begins, but before anything of the user's runs: the host does it while the executor mounts.
     fn meanwhile(&mut self, store: &Store, plan: &Plan, cgroup: &Cgroup, executor: &Executor) -> Result<()> {
-        if plan.network != Network::None {
-            network(executor)?;
-        }
         if !cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }

@@ -267,7 +267,7 @@ impl Agent<'_> {
 impl Serving<'_> {
     /// From the first step to the user's program.
     fn begin(&mut self, executor: &mut Executor, plan: &Plan) -> Result<Option<terminal::Carrier>> {
-        let mut leaving = serve(executor, plan, self)? == About::Leaving;
+        let mut leaving = serve(executor, plan, self, |_, _| Ok(()))? == About::Leaving;
         let mut carrier = None;
         if !leaving {
             pidfd::send(self.pidfd_socket.take(), &executor.process)?;

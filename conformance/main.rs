@@ -9,6 +9,7 @@ mod capabilities;
 mod cgroup;
 mod cli;
 mod console;
+mod delegation;
 mod devices;
 mod errors;
 mod events;
@@ -17,6 +18,7 @@ mod exec_attached;
 mod exec_security;
 mod fallback;
 mod features;
+mod filter_cache;
 mod flags;
 mod foreign;
 mod hangs;
@@ -40,6 +42,7 @@ mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod rootless;
 mod scheduling;
 mod seccomp;
 mod seccomp_notify;
@@ -69,6 +72,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("cgroup", cgroup::TESTS),
     ("cli", cli::TESTS),
     ("console", console::TESTS),
+    ("delegation", delegation::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
     ("events", events::TESTS),
@@ -77,6 +81,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("exec_security", exec_security::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
+    ("filter_cache", filter_cache::TESTS),
     ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),
@@ -100,6 +105,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("rootless", rootless::TESTS),
     ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("seccomp_notify", seccomp_notify::TESTS),

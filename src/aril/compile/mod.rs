@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Variables that the process gets besides those of the configuration.
     pub env: &'a [String],
+    /// The seccomp filter, where it is compiled already.
+    pub filter: Option<&'a seccomp::Filter>,
     /// `exec`: the process comes to a container that is there.
     pub exec: Option<exec::Joining<'a>>,
 }
@@ -111,6 +113,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let p = &mut plan;
 
     namespaces::enter(p, &subject.namespaces, request.host, subject.setgroups);
+    namespaces::delegate(p, request.place);
     if !subject.namespaces.own(MOUNT) {
         rootfs::refuse_masks(&subject)?;
     }

@@ -190,7 +190,8 @@ impl Prepared<'_> {
             no_new_keyring: self.compact.no_new_keyring,
             preserve_fds: self.descriptors.count,
             env: &self.descriptors.env,
-            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter, waits: self.waits() }),
+            filter: self.filter,
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), waits: self.waits() }),
         };
         Ok(crate::compile::exec::compile(request)?)
     }
@@ -227,9 +228,11 @@ impl Prepared<'_> {
             sys::sched::set_affinity(&initial).doing_at(&at, || "cannot go to the CPUs".to_owned())?;
         }
         let asked = &self.execution.cgroups;
-        let own = cgroup.map(|cgroup| cgroup.below(asked)).transpose()?;
-        match into(own.as_ref()) {
-            Err(error) if own.is_some() && asked.is_empty() && error.errno() == Some(Errno::EBUSY) => {
+        let known = cgroup.is_some();
+        let own = cgroup.map(|cgroup| if asked.is_empty() { cgroup.of_payload() } else { cgroup.below(asked) }).transpose();
+        match own.and_then(|own| into(own.as_ref())) {
+            // It hands controllers down, or is gone: the payload has moved to others.
+            Err(error) if known && asked.is_empty() && matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT)) => {
                 let cgroup = Cgroup::open(&self.compact.place)?.map(|cgroup| cgroup.of_process(self.compact.process.pid)).transpose()?;
                 into(cgroup.as_ref())
             }
@@ -268,7 +271,7 @@ impl Agent<'_> {
 impl Serving<'_> {
     /// From the first step to the user's program.
     fn begin(&mut self, executor: &mut Executor, plan: &Plan) -> Result<Option<terminal::Carrier>> {
-        let mut leaving = serve(executor, plan, self)? == About::Leaving;
+        let mut leaving = serve(executor, plan, self, |_, _| Ok(()))? == About::Leaving;
         let mut carrier = None;
         if !leaving {
             pidfd::send(self.pidfd_socket.take(), &executor.process)?;

@@ -1,7 +1,8 @@
 //! `exec`: another process in a container that runs.
 
 use super::compact::{self, Compact};
-use super::create::{Descriptors, kept_terminal, limits, oom_score_adj, write_pid_file};
+use super::create::{kept_terminal, limits, oom_score_adj, write_pid_file};
+use super::descriptors::Descriptors;
 use super::status::{Verb, allow};
 use super::store::Store;
 use super::{Global, Id, Refused, Status, home, pidfd, terminal, why};

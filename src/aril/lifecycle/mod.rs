@@ -4,6 +4,7 @@ pub mod allocation;
 pub mod compact;
 pub mod create;
 pub mod delete;
+mod descriptors;
 pub mod events;
 pub mod exec;
 pub mod exec_process;

@@ -17,6 +17,8 @@ pub mod kill;
 pub mod list;
 pub mod lock;
 pub mod matching;
+#[cfg(test)]
+mod mutations;
 pub mod network;
 pub mod notify;
 pub mod pause;

@@ -29,11 +29,12 @@ pub fn pids(global: &Global, id: &Id) -> Result<Vec<i32>> {
 
 /// A process and all that it and its children made; those whose parent has ended are not found.
 fn descendants(pid: i32) -> BTreeSet<i32> {
-    let tasks = sys::fs::open(Path::new(&format!("/proc/{pid}/task")), nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_DIRECTORY, 0);
-    let mut all = BTreeSet::from([pid]);
-    for task in tasks.and_then(sys::fs::names).unwrap_or_default() {
-        let children = sys::fs::read_text(Path::new(&format!("/proc/{pid}/task/{task}/children")), 1 << 20).unwrap_or_default();
-        all.extend(children.split_whitespace().filter_map(|child| child.parse().ok()).flat_map(descendants));
+    let (mut all, mut next) = (BTreeSet::from([pid]), vec![pid]);
+    while let Some(pid) = next.pop() {
+        for task in sys::process::tasks(pid) {
+            let children = sys::fs::read_text(Path::new(&format!("/proc/{pid}/task/{task}/children")), 1 << 20).unwrap_or_default();
+            next.extend(children.split_whitespace().filter_map(|child| child.parse().ok()).filter(|child| all.insert(*child)));
+        }
     }
     all
 }

@@ -157,7 +157,7 @@ fn without_cgroup(bundle: &Bundle) {
 }
 
 /// What `spec --rootless` writes but for its ids: no network of its own, the host's /sys.
-fn rootless(bundle: &Bundle) {
+pub fn rootless(bundle: &Bundle) {
     without_cgroup(bundle);
     bundle.namespace(json!({"type": "user"}));
     bundle.edit(|c| {
@@ -343,7 +343,7 @@ fn in_a_container_whose_profile_has_no_clone3(t: &Case) {
 }
 
 /// A state root and a directory that another user owns.
-fn given_to_nobody(t: &Case, bundle: &Bundle) -> String {
+pub fn given_to_nobody(t: &Case, bundle: &Bundle) -> String {
     for dir in [t.dir(), bundle.dir()] {
         fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }

@@ -17,6 +17,7 @@ mod exec_attached;
 mod exec_security;
 mod fallback;
 mod features;
+mod filter_cache;
 mod flags;
 mod foreign;
 mod hangs;
@@ -77,6 +78,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("exec_security", exec_security::TESTS),
     ("fallback", fallback::TESTS),
     ("features", features::TESTS),
+    ("filter_cache", filter_cache::TESTS),
     ("flags", flags::TESTS),
     ("foreign", foreign::TESTS),
     ("hangs", hangs::TESTS),

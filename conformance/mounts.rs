@@ -232,11 +232,13 @@ fn recursive_flags(t: &Case) {
 }
 
 fn bind_of_a_missing_source_is_refused(t: &Case) {
-    let b = t.bundle();
-    b.bind(&t.path("absent"), "/mnt", &["rbind"]);
-    let text = t.refused(&b);
-    assert_has(&text, "absent");
-    assert_has(&text.to_lowercase(), "no such file or directory");
+    for options in [&["rbind"][..], &["rbind", "rshared"]] {
+        let b = t.bundle();
+        b.bind(b.dir(), "/there", options).bind(&t.path("absent"), "/mnt", options);
+        let text = t.refused(&b);
+        assert_has(&text, "absent");
+        assert_has(&text.to_lowercase(), "no such file or directory");
+    }
 }
 
 fn bind_keeps_the_flags_of_its_source(t: &Case) {

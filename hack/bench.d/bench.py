@@ -67,8 +67,15 @@ def ratio_table(medians):
 
 def run(options):
     plan = [("timed", "no-op", [f"{HERE}/noop"]), ("timed", "floor", [f"{HERE}/floor", bundle("floor") + "/rootfs"])]
+    change = docker_seccomp if options.seccomp else lambda config: None
     for name in options.runtimes:
-        plan.append(("timed", name, [PROGRAMS[name], "run", "--bundle", bundle(name), "{}"]))
+        plan.append(("timed", name, [PROGRAMS[name], "run", "--bundle", bundle(name, change=change), "{}"]))
+    if options.seccomp and "aril" in options.runtimes:
+        root = "/run/aril-first"
+        os.makedirs(root, 0o700)
+        # A file of the directory's name: nothing can be kept there.
+        open(f"{root}/.seccomp", "x").close()
+        plan.append(("timed", "aril-first", [PROGRAMS["aril"], "--root", root, "run", "--bundle", bundle("aril-first", change=change), "{}"]))
     ratio_table(sample(plan, options)[0])
 
 
@@ -225,6 +232,7 @@ def main():
     parser = argparse.ArgumentParser(prog="hack/bench")
     parser.add_argument("benchmark", nargs="?", choices=BENCHMARKS, default="run")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seccomp", action="store_true")
     parser.add_argument("--runtimes", type=lambda s: s.split(","), default=list(PROGRAMS))
     options = parser.parse_args()
     for name in options.runtimes:

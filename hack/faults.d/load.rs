@@ -129,7 +129,7 @@ fn work(shared: &Shared<'_>, worker: usize) {
         if number >= shared.count {
             break;
         }
-        let id = format!("load-{number}");
+        let id = format!("{}-load-{number}", crate::world::id());
         let mut config = shared.world.config(Kind::Plain);
         config["root"]["path"] = shared.world.bundle_of(Kind::Plain).join("rootfs").display().to_string().into();
         config["linux"]["cgroupsPath"] = format!("/{}/{id}", shared.world.cgroup).into();

@@ -4,7 +4,7 @@ use crate::report::{Report, say};
 use crate::sweep::{baseline, settled};
 use crate::trace::{End, Fault, Job, Point, Role, Tracer};
 use crate::verbs::{Verb, plain, prepare};
-use crate::world::{ID, Seen, World, alive};
+use crate::world::{Seen, World, alive, id};
 use std::fs::File;
 use std::process::{Command, Stdio};
 
@@ -68,7 +68,7 @@ fn one(world: &World, (verb, other): (Verb, Other), number: usize, name: &str, r
     let mut tracer = Tracer::start(&Job { attach: Vec::new(), ..verb.job(world) }, Some(point), &world.work, "traced");
     if !tracer.until_held() {
         let _ = tracer.run();
-        let _ = plain(world, &["delete", "--force", ID]);
+        let _ = plain(world, &["delete", "--force", id()]);
         if !settled(world).is_empty() {
             world.clear();
         }

@@ -50,6 +50,8 @@ pub struct Report {
     order: Vec<String>,
     pub findings: Vec<String>,
     pub skipped: Vec<String>,
+    /// Of what a part was asked for.
+    pub sampled: Vec<String>,
 }
 
 impl Report {
@@ -81,6 +83,9 @@ impl Report {
             let _ = writeln!(text, "| {name} | {} |", row.cells());
         }
         let _ = writeln!(text, "| **all** | {} |\n\n{} points in {seconds:.0} s.", self.total().cells(), self.total().points);
+        for part in &self.sampled {
+            let _ = writeln!(text, "A sample: {part}.");
+        }
         for reason in &self.skipped {
             let _ = writeln!(text, "Not tested: {reason}.");
         }

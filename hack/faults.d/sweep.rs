@@ -1,15 +1,17 @@
 //! A fault at every system call of a command.
 
 use crate::report::{Report, say};
-use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom};
+use crate::trace::{Call, End, Fault, Outcome, Point, Role, Tracer, Whom, slowly};
 use crate::verbs::{Before, Verb, plain, prepare, wrong};
-use crate::world::{ID, Residue, World};
+use crate::world::{Residue, World, id};
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 /// A bound, which is reached only where something stays.
-const SETTLE: Duration = Duration::from_secs(20);
+fn patience() -> Duration {
+    slowly(Duration::from_secs(3))
+}
 
 pub const KILLS: [Fault; 3] = [Fault::Kill(Whom::This), Fault::Kill(Whom::Other), Fault::Kill(Whom::Both)];
 pub const ERRNOS: [Errno; 6] = [Errno::EINTR, Errno::ENOMEM, Errno::ENOSPC, Errno::EMFILE, Errno::EPERM, Errno::EIO];
@@ -66,6 +68,8 @@ pub struct Extent {
     pub calls: Option<usize>,
     /// So long a command may take: where that is too short for all calls, some are left out.
     pub budget: Option<Duration>,
+    /// That is what was asked for.
+    pub sample: bool,
     /// The first and last number of calls, for a closer look.
     pub only: Option<(Role, usize, usize)>,
 }
@@ -90,33 +94,35 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
     for role in [Role::Host, Role::Container] {
         let Some(calls) = baseline.calls.get(&role) else { continue };
         let step = extent.calls.map_or(1, |most| calls.len().div_ceil(most.max(1)).max(1));
-        let numbers: Vec<usize> = (0..calls.len())
-            .step_by(step)
-            .filter(|n| !extent.only.is_some_and(|(only, from, to)| role != only || *n < from || *n > to))
+        let numbers =
+            (0..calls.len()).step_by(step).filter(|n| !extent.only.is_some_and(|(only, from, to)| role != only || *n < from || *n > to));
+        let mut points: Vec<Point> = numbers
+            .flat_map(|number| extent.faults.iter().map(move |fault| Point { role, number, fault: *fault }))
+            .filter(|point| applies(point.fault, &calls[point.number], verb))
             .collect();
         let begun = Instant::now();
-        // Where the time is short, what was tested is spread over all of them.
-        let spread = (0..SPREAD).map(|i| i * 5 % SPREAD).flat_map(|first| numbers.iter().skip(first).step_by(SPREAD));
-        for (done, number) in spread.enumerate() {
+        if extent.budget.is_some() {
+            // Where the time is short, what was tested is spread over all of them, the same ones at every run.
+            let mut random = crate::wear::Random(0x2545_f491_4f6c_dd1d);
+            for n in (1..points.len()).rev() {
+                points.swap(n, random.below(n + 1));
+            }
+        }
+        for (done, point) in points.iter().enumerate() {
             if extent.budget.is_some_and(|budget| begun.elapsed() > budget / 2) {
-                let left = numbers.len() - done;
-                report.skipped.push(format!(
-                    "{}: {left} of {} calls of the {}: this machine is too slow for all",
-                    verb.name(),
-                    numbers.len(),
-                    role.name()
-                ));
+                let (left, all) = (points.len() - done, points.len());
+                let (verb, role) = (verb.name(), role.name());
+                if extent.sample {
+                    report.sampled.push(format!("{verb}: {done} of {all} points of the {role}"));
+                } else {
+                    report.skipped.push(format!("{verb}: {left} of {all} points of the {role}: this machine is too slow for all"));
+                }
                 break;
             }
-            for fault in extent.faults.iter().filter(|fault| applies(**fault, &calls[*number], verb)) {
-                one(world, verb, Point { role, number: *number, fault: *fault }, report);
-            }
+            one(world, verb, *point, report);
         }
     }
 }
-
-/// So many rounds, each over the whole of the calls.
-const SPREAD: usize = 8;
 
 pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
     prepare(world, verb.before(), verb.kind())?;
@@ -134,8 +140,8 @@ pub fn baseline(world: &World, verb: Verb) -> Result<Outcome, String> {
             return Err(what);
         }
     }
-    let (end, words) = plain(world, &["delete", "--force", ID]);
-    let left = world.settle(SETTLE);
+    let (end, words) = plain(world, &["delete", "--force", id()]);
+    let left = world.settle(patience());
     if !left.is_empty() {
         return Err(format!("delete --force {end:?} {words} leaves {}", left.words()));
     }
@@ -162,8 +168,8 @@ fn one(world: &World, verb: Verb, point: Point, report: &mut Report) {
     let outcome = Tracer::start(&verb.job(world), Some(point), &world.work, "traced").run();
     if outcome.hit.is_none() {
         // It took another way, and had fewer calls this time.
-        let _ = plain(world, &["delete", "--force", ID]);
-        if !world.settle(SETTLE).is_empty() {
+        let _ = plain(world, &["delete", "--force", id()]);
+        if !world.settle(patience()).is_empty() {
             world.clear();
         }
         return;
@@ -194,8 +200,8 @@ fn judge(
         _ => false,
     };
     let moment = verb.before() == Before::Nothing && failed || matches!(verb, Verb::Delete | Verb::DeleteForce | Verb::Run);
-    let patience = if nothing { SETTLE } else { Duration::from_millis(if moment { 100 } else { 0 }) };
-    let mut residue = world.settle(patience);
+    let moment = Duration::from_millis(if moment { 100 } else { 0 });
+    let mut residue = world.settle(if nothing { patience() } else { slowly(moment) });
     if matches!(verb, Verb::Start | Verb::StartUserns | Verb::Kill) {
         crate::verbs::wait_a_moment(|| {
             wrong(world, verb, outcome.end, Some(point.fault), init, &residue, (&outcome.output, &outcome.error)).is_none()
@@ -223,17 +229,23 @@ fn judge(
         report.row(verb.name()).unnamed += 1;
         report.finding(format!("{}: ended by signal {signal}: {:?}", name(outcome), outcome.error.trim()));
     }
+    if let (Verb::Update, End::Signal(_)) = (verb, outcome.end)
+        && let Err(what) = crate::verbs::updates_again(world)
+    {
+        report.row(verb.name()).wrong += 1;
+        report.finding(format!("{}: update again: {what}", name(outcome)));
+    }
     recover(world, verb.name(), Some(&residue), &name(outcome), report);
 }
 
 /// What is left when all has had time to end.
 pub fn settled(world: &World) -> Residue {
-    world.settle(SETTLE)
+    world.settle_units(patience())
 }
 
 /// `delete --force`, and what is left then. `residue` is what was there before it; `None` is anything.
 pub fn recover(world: &World, row: &str, residue: Option<&Residue>, what: &str, report: &mut Report) {
-    let (end, said) = plain(world, &["delete", "--force", ID]);
+    let (end, said) = plain(world, &["delete", "--force", id()]);
     let left = settled(world);
     if end == End::Hung {
         report.row(row).hangs += 1;

@@ -14,7 +14,20 @@ use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
 /// Longer than any command may take.
-pub const HANG: Duration = Duration::from_secs(30);
+/// Longer than any command may take.
+pub fn hang() -> Duration {
+    slowly(Duration::from_secs(10))
+}
+
+/// On a machine where more wants to run than there are processors, so many times as long, up to six; and `TIME_FACTOR` times, as in the conformance
+/// suite: an emulated machine is slow.
+pub fn slowly(time: Duration) -> Duration {
+    let first = |text: String| text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
+    let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(first).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+    let factor = std::env::var("TIME_FACTOR").ok().and_then(first).unwrap_or(1.0);
+    time.mul_f64((load / processors).clamp(1.0, 6.0) * factor)
+}
 /// When the command has ended, those that it left are still followed until they have been quiet for so long.
 const QUIET: Duration = Duration::from_millis(4);
 
@@ -208,7 +221,7 @@ impl Tracer {
 
     /// Serves the others for a while, the held ones standing. Returns early when `done` says so.
     pub fn serve(&mut self, milliseconds: u64, done: impl Fn(&Tracer) -> bool) {
-        let end = Instant::now() + Duration::from_millis(milliseconds);
+        let end = Instant::now() + slowly(Duration::from_millis(milliseconds));
         while Instant::now() < end && !done(self) {
             if !self.drain() {
                 std::thread::sleep(Duration::from_micros(300));
@@ -270,7 +283,7 @@ impl Tracer {
                 if self.tracees.is_empty() || (!waiting && quiet_since.elapsed() >= QUIET) {
                     return;
                 }
-            } else if self.started.elapsed() > HANG {
+            } else if self.started.elapsed() > hang() {
                 self.main_end = Some(End::Hung);
                 let _ = kill(Pid::from_raw(self.main), Signal::SIGKILL);
                 return;
@@ -468,7 +481,7 @@ impl Tracer {
         }
         // One that stands is let go at once; the others are stopped for it.
         self.tracees.retain(|pid, _| ptrace::detach(Pid::from_raw(*pid), None).is_err() && ptrace::interrupt(Pid::from_raw(*pid)).is_ok());
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + slowly(Duration::from_secs(10));
         while !self.tracees.is_empty() && Instant::now() < end {
             // Of any: the end of a namespace's first process waits until the others' ends have been taken.
             let pid = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
@@ -508,7 +521,7 @@ impl Tracee {
 }
 
 /// Waits for a SIGCHLD, or so many milliseconds.
-fn wait_for_child(milliseconds: u64) {
+pub fn wait_for_child(milliseconds: u64) {
     let mut set = SigSet::empty();
     set.add(Signal::SIGCHLD);
     let limit = nix::sys::time::TimeSpec::from_duration(Duration::from_millis(milliseconds));

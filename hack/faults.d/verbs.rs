@@ -1,7 +1,7 @@
 //! The commands under test: what comes before, what they are called with, and what their exit status must mean.
 
-use crate::trace::{End, Fault, Job, Whom};
-use crate::world::{ID, Kind, Residue, Seen, World, alive};
+use crate::trace::{End, Fault, Job, Whom, slowly};
+use crate::world::{Kind, Residue, Seen, World, alive, id};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -122,19 +122,20 @@ impl Verb {
             args.push("--systemd-cgroup".to_owned());
         }
         let rest: Vec<&str> = match self {
-            Verb::Create | Verb::CreateUserns => vec!["create", "--bundle", &bundle, ID],
-            Verb::Start | Verb::StartUserns => vec!["start", ID],
-            Verb::Run => vec!["run", "--bundle", &bundle, ID],
-            Verb::Exec | Verb::ExecUserns => vec!["exec", ID, "/bin/sh", "-c", "exit 77"],
-            Verb::Kill => vec!["kill", ID, "KILL"],
-            Verb::Delete => vec!["delete", ID],
-            Verb::DeleteForce => vec!["delete", "--force", ID],
-            Verb::State => vec!["state", ID],
-            Verb::Update => vec!["update", "--pids-limit", "33", ID],
-            Verb::Pause => vec!["pause", ID],
-            Verb::Resume => vec!["resume", ID],
-            Verb::Events => vec!["events", "--stats", ID],
-            Verb::Ps => vec!["ps", ID],
+            Verb::Create | Verb::CreateUserns => vec!["create", "--bundle", &bundle, id()],
+            Verb::Start | Verb::StartUserns => vec!["start", id()],
+            Verb::Run => vec!["run", "--bundle", &bundle, id()],
+            Verb::Exec | Verb::ExecUserns => vec!["exec", id(), "/bin/sh", "-c", "exit 77"],
+            Verb::Kill => vec!["kill", id(), "KILL"],
+            Verb::Delete => vec!["delete", id()],
+            Verb::DeleteForce => vec!["delete", "--force", id()],
+            Verb::State => vec!["state", id()],
+            Verb::Update if world.has("memory") => vec!["update", "--memory", "134217728", "--pids-limit", "33", id()],
+            Verb::Update => vec!["update", "--pids-limit", "33", id()],
+            Verb::Pause => vec!["pause", id()],
+            Verb::Resume => vec!["resume", id()],
+            Verb::Events => vec!["events", "--stats", id()],
+            Verb::Ps => vec!["ps", id()],
         };
         args.extend(rest.into_iter().map(str::to_owned));
         args
@@ -164,7 +165,7 @@ pub fn command(world: &World, program: &str, args: &[String]) -> (End, String) {
     let [out, err] = ["plain.out", "plain.err"].map(|name| world.work.join(name));
     let [o, e] = [&out, &err].map(|path| std::fs::File::create(path).expect("a file"));
     let mut child = Command::new(program).args(args).stdin(Stdio::null()).stdout(o).stderr(e).spawn().expect("the runtime");
-    let end = Instant::now() + crate::trace::HANG;
+    let end = Instant::now() + crate::trace::hang();
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break Some(status),
@@ -175,7 +176,7 @@ pub fn command(world: &World, program: &str, args: &[String]) -> (End, String) {
             }
             Ok(None) => {
                 reap_others(child.id());
-                std::thread::sleep(Duration::from_micros(200));
+                crate::trace::wait_for_child(20);
             }
             Err(_) => break None,
         }
@@ -208,15 +209,17 @@ fn reap_others(own: u32) {
 pub fn prepare(world: &World, before: Before, kind: Kind) -> Result<(), String> {
     let bundle = world.bundle_of(kind).display().to_string();
     let mut steps: Vec<Vec<&str>> = Vec::new();
-    if before != Before::Nothing {
-        steps.push(vec!["create", "--bundle", &bundle, ID]);
+    if before == Before::Nothing {
+        world.forget();
+    } else {
+        steps.push(vec!["create", "--bundle", &bundle, id()]);
     }
     if !matches!(before, Before::Nothing | Before::Created) {
-        steps.push(vec!["start", ID]);
+        steps.push(vec!["start", id()]);
     }
     match before {
-        Before::Paused => steps.push(vec!["pause", ID]),
-        Before::Stopped => steps.push(vec!["kill", ID, "KILL"]),
+        Before::Paused => steps.push(vec!["pause", id()]),
+        Before::Stopped => steps.push(vec!["kill", id(), "KILL"]),
         _ => {}
     }
     for step in &steps {
@@ -226,9 +229,9 @@ pub fn prepare(world: &World, before: Before, kind: Kind) -> Result<(), String> 
         }
     }
     if before == Before::Stopped {
-        wait_within(Duration::from_secs(20), || world.seen() == Seen::Nothing);
+        wait_within(Duration::from_secs(5), || world.seen() == Seen::Nothing);
     } else if matches!(before, Before::Running | Before::Paused) {
-        wait_within(Duration::from_secs(20), || world.seen() == Seen::Runs);
+        wait_within(Duration::from_secs(5), || world.seen() == Seen::Runs);
     }
     Ok(())
 }
@@ -238,13 +241,13 @@ pub fn wait_until(done: impl FnMut() -> bool) -> bool {
 }
 
 fn wait_within(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + patience;
+    let end = Instant::now() + slowly(patience);
     while !done() {
         if Instant::now() > end {
             return false;
         }
         crate::world::reap();
-        std::thread::sleep(Duration::from_micros(300));
+        std::thread::sleep(Duration::from_micros(500));
     }
     true
 }
@@ -284,18 +287,47 @@ pub fn wrong(
         (Verb::Delete | Verb::DeleteForce, 0) => claim(residue.is_empty(), &format!("there is {}", residue.words())),
         (Verb::Delete | Verb::DeleteForce, _) => claim(!residue.state.is_empty(), "its state is gone"),
         (Verb::State, 0) => claim(output.contains("\"running\""), "it says no status, or a wrong one"),
-        (Verb::Update, 0) => claim(world.knob(&["pids.max"]).as_deref() == Some("33"), "the limit is not set"),
+        (Verb::Update, 0) => claim(limits(world) == expected(UPDATED, world), "the limits are not set"),
+        // All or nothing.
+        (Verb::Update, _) => {
+            claim(seen == Seen::Runs && limits(world) == expected(CREATED, world), &format!("the limits are {:?}", limits(world)))
+        }
         (Verb::Pause, 0) => claim(world.frozen(), "it is not frozen"),
         (Verb::Pause, _) => claim(!world.frozen(), "it is frozen"),
         (Verb::Resume, 0) => claim(!world.frozen(), "it is frozen"),
         (Verb::Resume, _) => claim(world.frozen(), "it is not frozen"),
         (Verb::Events, 0) => claim(output.contains("\"data\""), "there are no figures"),
         (Verb::Ps, 0) => claim(output.contains("sleep"), "there is no list"),
-        (Verb::State | Verb::Update | Verb::Events | Verb::Ps, _) => claim(seen == Seen::Runs, "the container runs no more"),
+        (Verb::State | Verb::Events | Verb::Ps, _) => claim(seen == Seen::Runs, "the container runs no more"),
+    }
+}
+
+/// The limits of processes and of memory, and what they are before and after `update`.
+fn limits(world: &World) -> [String; 2] {
+    let memory = || world.knob(&["memory.max", "memory.limit_in_bytes"]);
+    [world.knob(&["pids.max"]), memory().filter(|_| world.has("memory"))].map(|value| value.unwrap_or_else(|| "?".to_owned()))
+}
+
+const CREATED: [&str; 2] = ["64", "268435456"];
+const UPDATED: [&str; 2] = ["33", "134217728"];
+
+fn expected(values: [&str; 2], world: &World) -> [String; 2] {
+    let [pids, memory] = values;
+    [pids, if world.has("memory") { memory } else { "?" }].map(str::to_owned)
+}
+
+/// An `update` that was killed may have set the one limit and not the other; the same once more sets them all.
+pub fn updates_again(world: &World) -> Result<(), String> {
+    let args: Vec<String> = Verb::Update.args(world);
+    let (end, said) = command(world, &args[0], &args[1..]);
+    if end == End::Code(0) && limits(world) == expected(UPDATED, world) {
+        Ok(())
+    } else {
+        Err(format!("{end:?} {said}, and the limits are {:?}", limits(world)))
     }
 }
 
 /// The same for what is about to be at once, and a finding where it is not.
 pub fn wait_a_moment(done: impl FnMut() -> bool) {
-    wait_within(Duration::from_secs(10), done);
+    wait_within(Duration::from_secs(2), done);
 }

@@ -5,7 +5,7 @@ use crate::report::{Report, say};
 use crate::sweep::{recover, settled};
 use crate::trace::{End, Job, Tracer};
 use crate::verbs::{Before, Verb, plain, prepare, wait_until};
-use crate::world::{ID, Kind, Seen, World, alive, names};
+use crate::world::{Kind, Seen, World, alive, id, names};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use std::fs;
@@ -38,7 +38,7 @@ fn ready(world: &World, before: Before, row: &str, report: &mut Report) -> bool 
 }
 
 fn state_files(world: &World) -> Vec<(PathBuf, u64)> {
-    let dir = world.root.join(ID);
+    let dir = world.root.join(id());
     let files = names(&dir).into_iter().map(|name| dir.join(name));
     files.filter_map(|path| path.symlink_metadata().ok().filter(|d| d.is_file()).map(|d| (path, d.len()))).collect()
 }
@@ -50,7 +50,7 @@ fn damage(world: &World, quick: Option<usize>, report: &mut Report) {
         return;
     }
     let files = state_files(world);
-    let _ = plain(world, &["delete", "--force", ID]);
+    let _ = plain(world, &["delete", "--force", id()]);
     for (path, len) in files {
         let step = quick.map_or(1, |most| usize::try_from(len).unwrap_or(1).div_ceil(most.max(1)).max(1));
         say(&format!("{row}: {}, {len} bytes, every {step}", path.display()));
@@ -71,7 +71,7 @@ fn damaged(world: &World, row: &str, what: &str, report: &mut Report, spoil: &mu
         report.skipped.push(format!("{row}: {what} cannot be done"));
     }
     report.row(row).points += 1;
-    let (end, words) = plain(world, &["state", ID]);
+    let (end, words) = plain(world, &["state", id()]);
     let told = ["stopped", "created", "creating"].iter().find(|status| words.contains(&format!("\"status\": \"{status}\"")));
     if let (End::Code(0), Some(status)) = (end, told) {
         report.row(row).wrong += 1;
@@ -242,7 +242,7 @@ fn kills_its_deleter(world: &mut World, row: &str, config: &mut Value, report: &
         return;
     }
     report.row(row).points += 1;
-    let _ = plain(world, &["delete", "--force", ID]);
+    let _ = plain(world, &["delete", "--force", id()]);
     recover(world, row, None, "hook: poststop kills its parent, once", report);
     let _ = fs::remove_file(flag);
 }
@@ -360,7 +360,7 @@ fn read_only_root(world: &mut World, report: &mut Report) {
         }
         let _ = remount(MsFlags::empty());
         // The mount table is that of before.
-        let (end, said) = plain(world, &["delete", "--force", ID]);
+        let (end, said) = plain(world, &["delete", "--force", id()]);
         let left = settled(world);
         if end == End::Code(0) && left.processes.is_empty() && left.cgroups.is_empty() && left.state.is_empty() {
             report.row(row).recovered += 1;
@@ -397,8 +397,8 @@ fn reboot(world: &mut World, report: &mut Report) {
         let over = "/proc/sys/kernel/random/boot_id";
         let mounted = mount(Some(&boot), over, None::<&str>, MsFlags::MS_BIND, None::<&str>).is_ok();
         let args: &[&str] = match verb {
-            "kill" => &["kill", ID, "KILL"],
-            verb => &[verb, ID],
+            "kill" => &["kill", id(), "KILL"],
+            verb => &[verb, id()],
         };
         let (end, said) = plain(world, args);
         let right = match verb {
@@ -410,7 +410,7 @@ fn reboot(world: &mut World, report: &mut Report) {
             report.row(row).wrong += 1;
             report.finding(format!("{row}: {verb}: {end:?}: {said}"));
         }
-        let (last, words) = plain(world, &["delete", "--force", ID]);
+        let (last, words) = plain(world, &["delete", "--force", id()]);
         let _ = umount2(over, MntFlags::MNT_DETACH);
         let unharmed = stranger.is_none_or(alive);
         if let Some(pid) = stranger {
@@ -438,10 +438,10 @@ fn versions(world: &World, report: &mut Report) {
         if !ready(world, Before::Running, row, report) {
             return;
         }
-        let path = world.root.join(ID).join("record");
+        let path = world.root.join(id()).join("record");
         let Ok(text) = fs::read_to_string(&path) else {
             report.skipped.push(format!("{row}: the state of {} is not known here", world.runtime));
-            let _ = plain(world, &["delete", "--force", ID]);
+            let _ = plain(world, &["delete", "--force", id()]);
             return;
         };
         let mut lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line.split_once(' ')?.1).ok()).collect();
@@ -450,9 +450,9 @@ fn versions(world: &World, report: &mut Report) {
             lines.iter().map(|line| (line, line.to_string())).map(|(_, json)| format!("{:08x} {json}\n", crc32(json.as_bytes()))).collect();
         let _ = fs::write(&path, text);
         // The copy would tell.
-        let _ = fs::remove_file(world.root.join(ID).join("state.json"));
+        let _ = fs::remove_file(world.root.join(id()).join("state.json"));
         report.row(row).points += 1;
-        let (_, said) = plain(world, &["state", ID]);
+        let (_, said) = plain(world, &["state", id()]);
         if !said.contains("\"running\"") {
             report.row(row).wrong += 1;
             report.finding(format!("{row}: {what}: state says {said}"));
@@ -468,7 +468,7 @@ fn versions(world: &World, report: &mut Report) {
             let args: Vec<String> = ["--root", &root].iter().chain(words).map(|w| (*w).to_owned()).collect();
             crate::verbs::command(world, program, &args)
         };
-        let steps = [run(first, &["create", "--bundle", &bundle, ID]), run(second, &["start", ID]), run(second, &["state", ID])];
+        let steps = [run(first, &["create", "--bundle", &bundle, id()]), run(second, &["start", id()]), run(second, &["state", id()])];
         if steps.iter().any(|(end, _)| *end != End::Code(0)) || world.seen() != Seen::Runs {
             report.row(row).wrong += 1;
             report.finding(format!("{row}: created by {first}, started by {second}: {steps:?}"));

@@ -1,5 +1,6 @@
 //! Where it all happens, and the oracle: what is there, found without asking the runtime.
 
+use crate::oracle::{Before, Since, systemctl};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,9 +28,12 @@ pub struct World {
     /// The mount points of the hierarchies.
     pub hierarchies: Vec<PathBuf>,
     pub systemd: bool,
+    /// Without rules for devices: some runtimes want `CAP_SYS_RESOURCE` for these on cgroup v2.
+    no_devices: bool,
     mounts: BTreeSet<String>,
     files: BTreeSet<String>,
-    fds: usize,
+    fds: BTreeSet<String>,
+    beyond: Before,
 }
 
 /// What is there that was not there at first.
@@ -40,7 +44,9 @@ pub struct Residue {
     pub mounts: Vec<String>,
     pub files: Vec<String>,
     pub state: Vec<String>,
-    pub other: Vec<String>,
+    pub descriptors: Vec<String>,
+    /// What the kernel or systemd keeps.
+    pub kept: Since,
 }
 
 impl Residue {
@@ -56,7 +62,8 @@ impl Residue {
             ("mounts", &self.mounts),
             ("files", &self.files),
             ("state", &self.state),
-            ("other", &self.other),
+            ("descriptors of the harness", &self.descriptors),
+            ("kept", &self.kept.clone().all()),
         ];
         let mut words: Vec<String> = Vec::new();
         for (name, list) in parts {
@@ -79,16 +86,32 @@ pub enum Seen {
     Runs,
 }
 
-pub const ID: &str = "c";
+/// The container: no other's on this machine, whose session keyring would be found as this one's.
+pub fn id() -> &'static str {
+    static ID: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| format!("c{}", std::process::id()) + &namespace());
+    &ID
+}
+
+/// The number of the pid namespace: process 1 of one has its own.
+fn namespace() -> String {
+    fs::read_link("/proc/self/ns/pid").map(|ns| digits(&ns.to_string_lossy())).unwrap_or_default()
+}
+
+/// More files than this a runtime does not need for itself in the state root of one run.
+const KEPT: usize = 16;
 const KINDS: [Kind; 3] = [Kind::Plain, Kind::Userns, Kind::Ends];
-const STRAYS: [&str; 2] = ["/run", "/dev/shm"];
+/// Where a runtime may write, outside the bundle and the state root. systemd itself is at work in /run: there it is what it has made for units.
+const STRAYS: [&str; 5] = ["/run", "/dev/shm", "/tmp", "/var/tmp", "/sys/fs/bpf"];
+const STRAYS_WITH_SYSTEMD: [&str; 5] = ["/run/systemd/transient", "/dev/shm", "/tmp", "/var/tmp", "/sys/fs/bpf"];
 
 impl World {
-    pub fn new(runtime: &str, work: &Path, systemd: bool) -> World {
+    pub fn new(runtime: &str, work: &Path, systemd: bool, no_devices: bool) -> World {
         let hierarchies = hierarchies();
         assert!(!hierarchies.is_empty(), "there is no cgroup file system below /sys/fs/cgroup");
-        let name =
-            format!("aril-faults-{}", fs::read_link("/proc/self/ns/pid").map(|ns| digits(&ns.to_string_lossy())).unwrap_or_default());
+        // Whatever descends from this process is a child of it in the end, and can be found.
+        nix::sys::prctl::set_child_subreaper(true).expect("prctl");
+        let name = if systemd { format!("{}.slice", id()) } else { format!("aril-faults-{}", id()) };
+        assert!(!systemd || systemctl(&["start", &name]), "systemd cannot start {name}");
         let mut world = World {
             runtime: runtime.to_owned(),
             work: work.to_owned(),
@@ -96,11 +119,13 @@ impl World {
             cgroup: name,
             hierarchies,
             systemd,
+            no_devices,
             mounts: BTreeSet::new(),
             files: BTreeSet::new(),
-            fds: 0,
+            fds: BTreeSet::new(),
+            beyond: Before::default(),
         };
-        for hierarchy in &world.hierarchies {
+        for hierarchy in world.hierarchies.iter().filter(|_| !systemd) {
             let dir = hierarchy.join(&world.cgroup);
             fs::create_dir_all(&dir).expect("a cgroup");
             inherit_cpuset(hierarchy, &dir);
@@ -125,6 +150,7 @@ impl World {
         self.mounts = mounts();
         self.files = self.file_list();
         self.fds = fds();
+        self.beyond = Before::now(self.systemd);
     }
 
     pub fn bundle_of(&self, kind: Kind) -> PathBuf {
@@ -194,7 +220,7 @@ impl World {
                 "createContainer": [hook], "startContainer": [inside]
             },
             "linux": {
-                "cgroupsPath": if self.systemd { format!("{}.slice:aril:{ID}", self.cgroup.replace('-', "_")) } else { format!("/{}/{ID}", self.cgroup) },
+                "cgroupsPath": if self.systemd { format!("{}:aril:{}", self.cgroup, id()) } else { format!("/{}/{}", self.cgroup, id()) },
                 "resources": {"devices": [{"allow": false, "access": "rwm"}]},
                 "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
                 "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
@@ -205,6 +231,9 @@ impl World {
         });
         if self.hierarchies.len() == 1 {
             config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "cgroup"}));
+        }
+        if self.no_devices {
+            config["linux"]["resources"] = json!({});
         }
         if self.has("pids") {
             config["linux"]["resources"]["pids"] = json!({"limit": 64});
@@ -226,8 +255,7 @@ impl World {
 
     /// The container's directories on the hierarchies.
     fn container_cgroups(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        let below =
-            if self.systemd { format!("{}.slice/aril-{ID}.scope", self.cgroup.replace('-', "_")) } else { format!("{}/{ID}", self.cgroup) };
+        let below = if self.systemd { format!("{}/{}", self.cgroup, scope()) } else { format!("{}/{}", self.cgroup, id()) };
         self.hierarchies.iter().map(move |h| h.join(&below))
     }
 
@@ -272,7 +300,8 @@ impl World {
 
     /// What there is, at this instant.
     pub fn look(&self) -> Residue {
-        let mut residue = Residue { processes: processes(), ..Residue::default() };
+        let processes = others();
+        let mut residue = Residue { processes: processes.iter().map(|pid| described(*pid)).collect(), ..Residue::default() };
         for hierarchy in &self.hierarchies {
             let top = hierarchy.join(&self.cgroup);
             below(&top, &mut |dir| {
@@ -281,28 +310,77 @@ impl World {
                 }
             });
         }
-        if self.systemd {
-            residue.cgroups.extend(self.container_cgroups().filter(|dir| dir.is_dir()).map(|dir| dir.display().to_string()));
-        }
         residue.mounts = mounts().difference(&self.mounts).cloned().collect();
         let files = self.file_list();
         residue.files = files.symmetric_difference(&self.files).cloned().collect();
-        // Hidden ones are no containers: what a runtime keeps for itself.
         residue.state = names(&self.root).into_iter().filter(|name| !name.starts_with('.')).collect();
-        if fds() != self.fds {
-            residue.other.push(format!("{} descriptors of the harness, {} at first", fds(), self.fds));
+        residue.state.extend(self.half_kept());
+        residue.descriptors = fds().symmetric_difference(&self.fds).cloned().collect();
+        residue.kept = self.beyond.since();
+        residue
+    }
+
+    /// The same, and the programs and keyrings, which take their time to go: what is left of them is looked for after many points.
+    pub fn look_whole(&self) -> Residue {
+        let mut residue = self.look();
+        let tops: Vec<PathBuf> = self.hierarchies.iter().map(|hierarchy| hierarchy.join(&self.cgroup)).collect();
+        residue.kept = self.beyond.slow(&others(), &tops, &self.hierarchies);
+        residue.kept.units = self.units();
+        // Hidden ones are no containers but what a runtime keeps for itself, for as many as there are kinds of containers here. Whatever grows with
+        // what happens to it is left behind.
+        let hidden = names(&self.root).into_iter().filter(|name| name.starts_with('.'));
+        let mut kept = BTreeSet::new();
+        hidden.for_each(|name| walk(&self.root.join(name), &mut kept));
+        if kept.len() > KEPT {
+            residue.state.extend(kept);
         }
         residue
+    }
+
+    /// systemd takes its time to answer; what it has for a unit in /run is looked at each time.
+    fn units(&self) -> Vec<String> {
+        if self.systemd { self.beyond.units() } else { Vec::new() }
+    }
+
+    /// The same with systemd's units.
+    pub fn settle_units(&self, patience: Duration) -> Residue {
+        let end = Instant::now() + patience;
+        loop {
+            let mut residue = self.settle(patience);
+            residue.kept.units = self.units();
+            if !self.systemd || residue.is_empty() || Instant::now() > end {
+                return residue;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What runtimes keep for later containers has the name of a hash: another one is a temporary file that was left.
+    fn half_kept(&self) -> Vec<String> {
+        let mut files = BTreeSet::new();
+        walk(&self.root, &mut files);
+        let hidden = format!("{}/.", self.root.display());
+        let paths = files.iter().filter(|line| line.starts_with(&hidden)).filter_map(|line| line.rsplitn(3, ' ').last());
+        let hash = |name: &str| name.len() >= 16 && name.chars().all(|c| c.is_ascii_hexdigit());
+        paths.filter(|path| !Path::new(path).is_dir() && !path.rsplit('/').next().is_some_and(hash)).map(str::to_owned).collect()
+    }
+
+    /// Takes away what a runtime keeps for later containers: it has everything to do, as for the first one.
+    pub fn forget(&self) {
+        for name in names(&self.root).into_iter().filter(|name| name.starts_with('.')) {
+            let path = self.root.join(name);
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
     }
 
     /// What is left when everything that is about to end has had a moment for it.
     pub fn settle(&self, patience: Duration) -> Residue {
         let end = Instant::now() + patience;
-        let mut pause = Duration::from_micros(300);
+        let mut pause = Duration::from_micros(500);
         loop {
             reap();
             let residue = self.look();
-            // Without a process nothing goes on its own.
+            // Nothing else goes on its own.
             if residue.is_empty() || residue.processes.is_empty() || Instant::now() > end {
                 return residue;
             }
@@ -320,7 +398,7 @@ impl World {
             let _ = fs::write(dir.join("cgroup.freeze"), "0");
             let _ = fs::write(dir.join("freezer.state"), "THAWED");
         }
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + crate::trace::slowly(Duration::from_secs(5));
         while !others().is_empty() && Instant::now() < end {
             reap();
             std::thread::sleep(Duration::from_millis(1));
@@ -329,6 +407,10 @@ impl World {
             if let Some(at) = line.split(' ').nth(4) {
                 let _ = nix::mount::umount2(at, nix::mount::MntFlags::MNT_DETACH);
             }
+        }
+        if self.systemd {
+            systemctl(&["stop", &scope()]);
+            systemctl(&["reset-failed", &scope()]);
         }
         self.remove_cgroups();
         for name in names(&self.root) {
@@ -353,12 +435,17 @@ impl World {
         }
     }
 
+    pub fn strays(&self) -> [&'static str; 5] {
+        if self.systemd { STRAYS_WITH_SYSTEMD } else { STRAYS }
+    }
+
     fn file_list(&self) -> BTreeSet<String> {
         let mut list = BTreeSet::new();
-        for dir in
-            [self.bundle_of(Kind::Plain), self.bundle_of(Kind::Userns)].iter().map(PathBuf::as_path).chain(STRAYS.iter().map(Path::new))
-        {
-            walk(dir, &mut list);
+        for kind in KINDS {
+            walk(&self.bundle_of(kind), &mut list);
+        }
+        for dir in self.strays() {
+            walk(Path::new(dir), &mut list);
         }
         list.extend(names(&self.work).into_iter().filter(|n| !is_own(n)).map(|n| self.work.join(n).display().to_string()));
         list
@@ -367,10 +454,18 @@ impl World {
     /// Removes its cgroups.
     pub fn end(&self) {
         self.clear();
+        if self.systemd {
+            systemctl(&["stop", &self.cgroup]);
+        }
         for hierarchy in &self.hierarchies {
             let _ = fs::remove_dir(hierarchy.join(&self.cgroup));
         }
     }
+}
+
+/// What the container's scope is called.
+fn scope() -> String {
+    format!("aril-{}.scope", id())
 }
 
 /// This program's own files in the working directory.
@@ -405,7 +500,7 @@ fn inherit_cpuset(above: &Path, dir: &Path) {
     }
 }
 
-fn below(dir: &Path, see: &mut dyn FnMut(&Path)) {
+pub fn below(dir: &Path, see: &mut dyn FnMut(&Path)) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     see(dir);
     for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
@@ -435,21 +530,36 @@ fn mounts() -> BTreeSet<String> {
     fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-fn fds() -> usize {
-    names(Path::new("/proc/self/fd")).len()
+fn fds() -> BTreeSet<String> {
+    let dir = Path::new("/proc/self/fd");
+    let open = names(dir).into_iter().filter_map(|fd| Some(format!("{fd} {}", fs::read_link(dir.join(&fd)).ok()?.display())));
+    open.filter(|line| !line.contains("/proc/")).collect() // that of the directory itself
 }
 
-/// Every process of this pid namespace but this one.
+/// What descends from this process; as the first one of a pid namespace it has all there are.
 fn others() -> Vec<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or(1);
-    names(Path::new("/proc")).iter().filter_map(|n| n.parse().ok()).filter(|pid| *pid != own && alive(*pid)).collect()
+    let all = names(Path::new("/proc")).into_iter().filter_map(|n| n.parse::<i32>().ok()).filter(|pid| *pid != own);
+    if own == 1 {
+        return all.filter(|pid| alive(*pid)).collect();
+    }
+    let parents: Vec<(i32, i32)> = all.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![own];
+    let mut at = 0;
+    while let Some(above) = found.get(at).copied() {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.into_iter().skip(1).filter(|pid| alive(*pid)).collect()
 }
 
-fn processes() -> Vec<String> {
-    others()
-        .into_iter()
-        .map(|pid| format!("{}({pid})", fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim()))
-        .collect()
+fn described(pid: i32) -> String {
+    format!("{}({pid})", fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim())
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn state(pid: i32) -> Option<char> {

@@ -1,13 +1,17 @@
 //! Builds aril-init, which this crate embeds, with the flags that a freestanding program needs and a target directory of its own.
 
 use std::env;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What compiles seccomp profiles.
+const SECCOMP: &str = "compile/seccomp";
 
 fn main() {
     let (out, target) = (PathBuf::from(get("OUT_DIR")), get("TARGET"));
     let source = Path::new(&get("CARGO_MANIFEST_DIR")).join("../init");
-    for path in ["../init", "../plan", "../../Cargo.toml", "build.rs"] {
+    for path in ["../init", "../plan", "../../Cargo.toml", "build.rs", SECCOMP] {
         println!("cargo:rerun-if-changed={path}");
     }
     // Fixed addresses: it needs no relocation, and maps nothing else.
@@ -26,6 +30,7 @@ fn main() {
     let size = std::fs::metadata(&built).map_or(0, |m| m.len());
     assert!(size <= 150 * 1024, "aril-init has grown to {size} bytes: it is copied at every start");
     println!("cargo:rustc-env=ARIL_COMMIT={}", commit());
+    println!("cargo:rustc-env=ARIL_SECCOMP_COMPILER={}", sources_of(SECCOMP));
     if relr(&target) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
@@ -38,6 +43,18 @@ fn relr(target: &str) -> bool {
     let text = output.ok().map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
     let mut version = text.trim_start_matches("glibc ").split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     native && (version.next(), version.next()) >= (Some(2), Some(36))
+}
+
+/// A hash of the files in a directory: filters that were kept by another build are not this one's.
+fn sources_of(directory: &str) -> String {
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|e| panic!("cannot read {directory}: {e}"));
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        std::fs::read(&file).unwrap_or_else(|e| panic!("cannot read {}: {e}", file.display())).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 fn get(name: &str) -> String {

@@ -33,7 +33,7 @@ pub enum Level {
     #[default]
     #[value(alias = "warn", alias = "info")]
     Warning,
-    /// The same: there is nothing below a warning so far.
+    /// What is of use to whoever looks for a reason, too.
     Debug,
 }
 
@@ -51,6 +51,7 @@ enum Sink {
     Syslog(String),
 }
 
+const WARNING: &str = "warning";
 const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
 
@@ -59,7 +60,7 @@ struct Inner {
     sink: Option<Sink>,
     format: Format,
     level: Level,
-    held: Mutex<Vec<String>>,
+    held: Mutex<Vec<(&'static str, String)>>,
 }
 
 /// One line of the log. The keys after `time` are there where the error knows them.
@@ -122,7 +123,14 @@ impl Log {
     /// Warns, in one sentence. It is written by [`Log::flush`], or with the error of [`Log::error`].
     pub fn warn(&self, message: &str) {
         if self.0.level >= Level::Warning {
-            self.held().push(one_line(message));
+            self.held().push((WARNING, one_line(message)));
+        }
+    }
+
+    /// Says something of use to whoever looks for a reason. It is written with the warnings; the line of an error has no room for it.
+    pub fn debug(&self, message: &str) {
+        if self.0.level >= Level::Debug {
+            self.held().push(("debug", one_line(message)));
         }
     }
 
@@ -142,17 +150,17 @@ impl Log {
     }
 
     fn flush_to(&self, stderr: &mut dyn Write) {
-        for warning in self.held().drain(..) {
+        for (level, message) in self.held().drain(..) {
             match &self.0.sink {
-                Some(sink) => sink.put(&Record::new("warning", warning), self.0.format),
-                None => write(stderr, &format!("aril: warning: {warning}\n")),
+                Some(sink) => sink.put(&Record::new(level, message), self.0.format),
+                None => write(stderr, &format!("aril: {level}: {message}\n")),
             }
         }
     }
 
     fn error_to(&self, stderr: &mut dyn Write, terminal: bool, error: &Error) {
         let mut record = Record::error(error);
-        record.warnings.append(&mut self.held());
+        record.warnings.extend(self.held().drain(..).filter(|(level, _)| *level == WARNING).map(|(_, message)| message));
         write(stderr, &format!("aril: {}\n", record.msg));
         if let Some(hint) = record.hint.filter(|_| terminal) {
             write(stderr, &format!("hint: {hint}\n"));
@@ -162,7 +170,7 @@ impl Log {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Vec<String>> {
+    fn held(&self) -> MutexGuard<'_, Vec<(&'static str, String)>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,7 +184,12 @@ fn reachable(socket: &str) -> Result<()> {
 impl Sink {
     /// In one write, so that lines of several commands do not mix. A log that cannot be written has nowhere to say so.
     fn put(&self, record: &Record, format: Format) {
-        let priority = if record.level == "error" { 3 } else { 4 };
+        // syslog(3)
+        let priority = match record.level {
+            "error" => 3,
+            WARNING => 4,
+            _ => 7,
+        };
         let _ = match self {
             Sink::File(file) => return write(&mut &*file, &record.line(format)),
             Sink::Journal(id) => {

@@ -72,7 +72,7 @@ fn helper(pid: i32, kind: &str, map: &IdMap) -> Result<()> {
     for range in map.ranges() {
         command.args([range.container, range.host, range.size].map(|n| n.to_string()));
     }
-    let output = command.output().map_err(|e| Error::from(sys::Error::new("execve", &program, sys::fs::errno(&e))))?;
+    let output = sys::program::output(&mut command)?;
     if output.status.success() {
         return Ok(());
     }

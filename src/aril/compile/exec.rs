@@ -2,7 +2,6 @@
 
 use super::namespaces::{PID, USER, names};
 use super::plan::{Plan, Source};
-use super::seccomp::Filter;
 use super::{Request, Subject, process, rootfs, unsupported};
 use crate::config::{Invalid, Pointer};
 use aril_plan::{Op, Slot};
@@ -15,8 +14,6 @@ pub struct Joining<'a> {
     pub kinds: u32,
     /// The container's root, as a path of the host: where that is not the root of a mount namespace.
     pub root: Option<&'a Path>,
-    /// The seccomp filter that `create` compiled.
-    pub filter: Option<&'a Filter>,
     /// The caller has something to do when the process is there, before its program runs.
     pub waits: bool,
 }

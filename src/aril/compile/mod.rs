@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Variables that the process gets besides those of the configuration.
     pub env: &'a [String],
+    /// The seccomp filter, where it is compiled already.
+    pub filter: Option<&'a seccomp::Filter>,
     /// `exec`: the process comes to a container that is there.
     pub exec: Option<exec::Joining<'a>>,
 }

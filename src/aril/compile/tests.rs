@@ -80,6 +80,7 @@ fn request<'a>(spec: &'a Spec, host: &'a Host, place: &'a Place) -> Request<'a> 
         no_new_keyring: false,
         preserve_fds: 0,
         env: &[],
+        filter: None,
         exec: None,
     }
 }
@@ -150,7 +151,7 @@ fn the_smallest_plan_word_for_word() {
         format!("Mknod \"dev/{name}\" in source 0 {numbers}, mode 0666, owner 0:0")
     };
     let mut expected = vec![
-        "Propagation \"/\" recursively slave".to_owned(),
+        "Propagation \"/\" recursively private".to_owned(),
         "OpenPath \"/bundle/rootfs\" -> opened 0".to_owned(),
         "MoveMount source 0 at opened 0".to_owned(),
     ];

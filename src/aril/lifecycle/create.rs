@@ -1,5 +1,6 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
+use super::filters::{self, Kept};
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, rootless, state_file, why};
 use crate::boot::spawn::{Attend, Executor, network, serve, spawn};
@@ -13,6 +14,7 @@ use crate::compile::{self, Plan, Request, Source, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::{Host, KERNEL_FLOOR, TooOld};
+use crate::log::Log;
 use crate::sys::process::Child;
 use crate::sys::{self, Errno};
 use aril_plan::{Ask, Op};
@@ -55,6 +57,8 @@ pub struct Prepared {
     pub hooks: Hooks,
     /// Its resctrl group.
     pub resctrl: Option<Wanted>,
+    /// Its seccomp filter, as far as it was kept.
+    pub kept: Kept,
     /// What the executor will do.
     pub plan: Plan,
     /// How many descriptors from 3 on are the container's.
@@ -99,6 +103,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let notify = creation.notify.then(|| notify::mount(&mut loaded.spec, &global.root.join(creation.id.as_str()))).flatten();
     let notifies = notify.is_some();
     descriptors.env.extend(notify);
+    let kept = filters::look_up(global, &loaded.spec, &host);
     let request = Request {
         spec: &loaded.spec,
         id: creation.id.as_str(),
@@ -114,12 +119,13 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
         no_new_keyring: creation.no_new_keyring,
         preserve_fds: descriptors.count,
         env: &descriptors.env,
+        filter: kept.filter.as_ref(),
         exec: None,
     };
     let plan = compile::compile(request)?;
     let preserve_fds = descriptors.count;
     let resctrl = loaded.spec.linux().as_ref().map(|linux| intel_rdt::resolve(linux, creation.id.as_str())).transpose()?.flatten();
-    Ok(Prepared { resctrl, bundle, rootfs, place, limits, cgroup_owner, hooks, plan, preserve_fds, notifies, host, loaded })
+    Ok(Prepared { resctrl, bundle, rootfs, place, limits, cgroup_owner, hooks, kept, plan, preserve_fds, notifies, host, loaded })
 }
 
 /// What the symbolic links say that mounts are to copy. A source that is none, or is not there, is mounted, or is missed then.
@@ -229,7 +235,7 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let pidfd_socket = pidfd::connect(creation.pidfd_socket.as_deref().or(by_annotation))?;
     let record = Record { intent: intent(&prepared)?, created: None, started: false };
     let store = Store::claim(global, &creation.id)?;
-    let mut making = Making { creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
+    let mut making = Making { log: &global.log, creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
         Ok(executor) => {
             let Making { terminal, record, .. } = making;
@@ -302,6 +308,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
 
 /// The making of one container.
 struct Making<'a> {
+    log: &'a Log,
     creation: &'a Creation,
     console: Option<OwnedFd>,
     pidfd_socket: Option<OwnedFd>,
@@ -354,7 +361,10 @@ impl Making<'_> {
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
+        let network = if plan.network == Network::None { Ok(()) } else { network(&executor) };
+        let served = network.and_then(|()| {
+            serve(&mut executor, &plan, self, |making, executor| making.meanwhile(store, &plan, cgroup, executor)).map(drop)
+        });
         let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
@@ -365,14 +375,12 @@ impl Making<'_> {
             return Err(error);
         }
         self.commit(store, &plan, &executor)?;
+        filters::keep(self.log, store, &self.prepared.kept, plan.filter.as_ref());
         Ok(executor)
     }
 
     /// What need not stand before the executor begins, but before anything of the user's runs: the host does it while the executor mounts.
     fn meanwhile(&mut self, store: &Store, plan: &Plan, cgroup: &Cgroup, executor: &Executor) -> Result<()> {
-        if plan.network != Network::None {
-            network(executor)?;
-        }
         if !cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }

@@ -188,7 +188,8 @@ impl Prepared<'_> {
             no_new_keyring: self.compact.no_new_keyring,
             preserve_fds: self.descriptors.count,
             env: &self.descriptors.env,
-            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), filter: self.filter, waits: self.waits() }),
+            filter: self.filter,
+            exec: Some(Joining { kinds, root: (kinds & MOUNT == 0).then_some(&*root), waits: self.waits() }),
         };
         Ok(crate::compile::exec::compile(request)?)
     }
@@ -266,7 +267,7 @@ impl Agent<'_> {
 impl Serving<'_> {
     /// From the first step to the user's program.
     fn begin(&mut self, executor: &mut Executor, plan: &Plan) -> Result<Option<terminal::Carrier>> {
-        let mut leaving = serve(executor, plan, self)? == About::Leaving;
+        let mut leaving = serve(executor, plan, self, |_, _| Ok(()))? == About::Leaving;
         let mut carrier = None;
         if !leaving {
             pidfd::send(self.pidfd_socket.take(), &executor.process)?;

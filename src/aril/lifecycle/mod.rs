@@ -10,6 +10,7 @@ pub mod exec_process;
 pub mod explain;
 pub mod extensions;
 pub mod features;
+pub mod filters;
 pub mod foreign;
 pub mod home;
 pub mod id;

@@ -8,7 +8,7 @@ use crate::sys;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// The processes of a container, those in cgroups below its own among them, as the host numbers them. A container that has stopped has none.
 ///
@@ -47,8 +47,7 @@ pub fn table(pids: &[i32], options: &[OsString]) -> Result<String> {
     let failed = || "cannot run ps".to_owned();
     let default = [OsString::from("-ef")];
     let options = if options.is_empty() { &default } else { options };
-    let output = Command::new("ps").args(options).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| sys::Error::new("execve", "ps", sys::fs::errno(&error))).doing(failed)?;
+    let output = sys::program::output(Command::new("ps").args(options)).doing(failed)?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         let words = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");

@@ -112,6 +112,12 @@ impl Store {
         &self.dir
     }
 
+    /// The state root.
+    #[must_use]
+    pub fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
     /// Waits for the exclusive lock, which this process has from then on until it ends or the store is dropped.
     ///
     /// # Errors
@@ -329,7 +335,7 @@ fn open_root(global: &Global) -> Result<OwnedFd> {
 }
 
 /// A directory must be this user's, and nobody else's to write.
-fn not_others(dir: &OwnedFd) -> Result<()> {
+pub(super) fn not_others(dir: &OwnedFd) -> Result<()> {
     let stat = sys::fs::fstat(dir)?;
     let euid = sys::process::geteuid();
     if stat.st_uid != euid {

@@ -117,6 +117,25 @@ pub fn renameat(dir: impl AsFd, from: &str, to: &str) -> Result<()> {
     nix::fcntl::renameat(&dir, from, &dir, to).map_err(|e| Error::new("renameat", to, e))
 }
 
+/// Gives a file a name: one that was opened with `O_TMPFILE`. By procfs, as to name a descriptor itself takes CAP_DAC_READ_SEARCH before Linux 6.10.
+///
+/// # Errors
+/// The errno of `linkat(2)`: `EEXIST` where there is something of that name.
+pub fn link(file: impl AsFd, dir: impl AsFd, name: &str) -> Result<()> {
+    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    let flag = nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW;
+    nix::unistd::linkat(nix::fcntl::AT_FDCWD, source.as_str(), dir, name, flag).map_err(|e| Error::new("linkat", name, e))
+}
+
+/// When a file in a directory was last written to: seconds and nanoseconds.
+///
+/// # Errors
+/// The errno of `fstatat(2)`.
+pub fn modified(dir: impl AsFd, name: &str) -> Result<(i64, i64)> {
+    let stat = nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW);
+    stat.map(|stat| (stat.st_mtime, stat.st_mtime_nsec)).map_err(|e| Error::new("fstatat", name, e))
+}
+
 /// `fstat(2)`
 ///
 /// # Errors

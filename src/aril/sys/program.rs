@@ -1,11 +1,35 @@
-//! Starting a program of the host: a hook.
+//! Running a program of the host: a hook, or one whose words are wanted.
 
 use super::process::{Child, wait};
 use super::{Errno, Error, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+/// Runs a command to its end, with nothing to read, and gives its status and what it wrote. It writes to files in memory:
+/// [`Command::output`] has pipes, and panics where one cannot be read.
+///
+/// # Errors
+/// The errno of the call that failed, with the program's name.
+pub fn output(command: &mut Command) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let [mut stdout, mut stderr] = [super::fs::memfd(c"stdout", b"")?, super::fs::memfd(c"stderr", b"")?].map(File::from);
+    let failed = |call, e: std::io::Error| Error::new(call, &name, super::fs::errno(&e));
+    let handles = stdout.try_clone().and_then(|out| Ok((out, stderr.try_clone()?))).map_err(|e| failed("dup", e))?;
+    let child = command.stdin(Stdio::null()).stdout(handles.0).stderr(handles.1).spawn();
+    let status: ExitStatus = child.map_err(|e| failed("execve", e))?.wait().map_err(|e| failed("waitpid", e))?;
+    let text = |file: &mut File| -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let (stdout, stderr) = text(&mut stdout).and_then(|out| Ok((out, text(&mut stderr)?))).map_err(|e| failed("read", e))?;
+    Ok(Output { status, stdout, stderr })
+}
 
 /// How [`execute`] starts a program.
 #[derive(Debug)]
@@ -111,4 +135,19 @@ fn become_or_fail(start: &Start) -> Errno {
         Errno::result(unsafe { libc::execve(start.path, start.argv.as_ptr(), start.envp.as_ptr()) }).map(drop)
     };
     tried().err().unwrap_or(Errno::EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::output;
+    use crate::sys::Errno;
+    use std::process::Command;
+
+    #[test]
+    fn a_command_is_heard_to_its_end() {
+        let said = output(Command::new("sh").args(["-c", "cat; echo out; echo err >&2; exit 3"])).expect("sh");
+        assert_eq!((said.status.code(), said.stdout.as_slice(), said.stderr.as_slice()), (Some(3), &b"out\n"[..], &b"err\n"[..]));
+        let error = output(&mut Command::new("/no/such/program")).expect_err("no program");
+        assert_eq!((error.errno, error.to_string()), (Errno::ENOENT, "execve \"/no/such/program\": no such file or directory".to_owned()));
+    }
 }

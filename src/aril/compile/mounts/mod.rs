@@ -1,14 +1,14 @@
 //! `mounts`.
 //!
 //! Linux lists mounts in the order in which they were made: since 6.8 that of their making alone, whenever they were attached. So each is made at its
-//! turn: a file system and most copies by the executor, and what only the host can copy by the host, while the executor waits.
+//! turn: file systems by the executor, and copies of what the host has by the host, while the executor waits.
 
 mod cgroup;
 pub(crate) mod label;
 pub mod mapping;
 pub mod options;
 
-use super::namespaces::{CGROUP, IPC, MOUNT, NETWORK, PID, USER};
+use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
 use super::plan::{Idmap, Plan, Source, Strings, Userns, c_string};
 use super::{Subject, idmap, namespaces, rootfs};
 use crate::config::{Invalid, Pointer, spec};
@@ -315,8 +315,7 @@ fn attach_bind(
     };
     let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
     let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };
-    // Of the executor's own mounts none is a peer of the host's.
-    let slot = if subject.host_opens() && (only_host_copies(subject) || mount.idmapped() || propagation == 0) {
+    let slot = if subject.host_opens() {
         let idmap = idmap(subject, mount)?;
         plan.copy(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow, idmap })
     } else {
@@ -338,12 +337,6 @@ fn attach_bind(
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: slot });
     attach(plan, slot, target);
     Ok(())
-}
-
-/// Whether the executor cannot copy what the host can: in a user namespace it lacks the privilege, and in a mount namespace that it joined it sees
-/// another tree.
-fn only_host_copies(subject: &Subject<'_>) -> bool {
-    subject.namespaces.own(USER) || subject.namespaces.joins(MOUNT)
 }
 
 /// The mount's own maps, in its fields or in an option, or else those of the container's user namespace (config.md, "idmap").

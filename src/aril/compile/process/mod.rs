@@ -38,13 +38,13 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     if annotations::get(subject.request.spec, annotations::SECCOMP_FAIL_UNKNOWN_SYSCALL).is_some() {
         subject.linux.seccomp().as_ref().map_or(Ok(()), |s| seccomp::names::check(s, &Pointer::to("/linux/seccomp")))?;
     }
-    let exec = subject.request.exec;
-    let compiled = match (exec, annotations::get(subject.request.spec, annotations::SECCOMP_BPF_DATA), subject.linux.seccomp()) {
-        (None, Some(raw), _) => Some(seccomp::raw::resolve(raw, &annotations::pointer(annotations::SECCOMP_BPF_DATA))?),
-        (None, None, Some(profile)) => Some(seccomp::resolve(profile, &Pointer::to("/linux/seccomp"))?),
-        _ => None,
-    };
-    let filter = exec.and_then(|joining| joining.filter).or(compiled.as_ref());
+    let compiled =
+        match (subject.request.filter, annotations::get(subject.request.spec, annotations::SECCOMP_BPF_DATA), subject.linux.seccomp()) {
+            (None, Some(raw), _) => Some(seccomp::raw::resolve(raw, &annotations::pointer(annotations::SECCOMP_BPF_DATA))?),
+            (None, None, Some(profile)) => Some(seccomp::resolve(profile, &Pointer::to("/linux/seccomp"))?),
+            _ => None,
+        };
+    let filter = subject.request.filter.or(compiled.as_ref());
     // Without no_new_privs a filter can be loaded by CAP_SYS_ADMIN alone: it is kept until then.
     let lend = if filter.is_some() && !no_new_privileges { CAP_SYS_ADMIN & !sets.effective } else { 0 };
 
@@ -73,7 +73,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
     gate(plan, subject, output);
     if !subject.request.program {
         // Nobody opens this gate: `start` refuses.
-        plan.filter = compiled;
+        plan.filter = filter.cloned();
         return Ok(());
     }
     hooks::before_exec(plan, subject, output)?;
@@ -92,7 +92,7 @@ pub(crate) fn set_up(plan: &mut Plan, subject: &Subject<'_>) -> Result<(), Inval
         plan.part(&at.of("capabilities"), "cannot set the capabilities");
         push_sets(plan, sets, 0);
     }
-    plan.filter = compiled;
+    plan.filter = filter.cloned();
     program::exec(plan, subject)
 }
 

@@ -1,6 +1,7 @@
 //! Seccomp: a profile becomes the program that the kernel runs at each system call.
 
 mod bpf;
+pub mod cache;
 mod listener;
 pub mod names;
 mod ranges;

@@ -197,6 +197,7 @@ fn configurations() {
             no_new_keyring: false,
             preserve_fds: 0,
             env: &[],
+            filter: None,
             exec: None,
         };
         if let Ok(plan) = compile::compile(request) {

@@ -33,6 +33,7 @@ pub mod state_file;
 pub mod status;
 pub mod store;
 pub mod terminal;
+pub mod unreaped;
 pub mod update;
 pub mod why;
 

@@ -30,7 +30,9 @@ pub fn of(first: i32) -> Vec<Unreaped> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let ended = pids.filter_map(|pid: i32| Some((pid, stat(pid).ok().filter(|stat| stat.state == 'Z')?.parent)));
     ended
-        .filter(|(pid, parent)| *pid != first && self::namespace(*pid).as_ref() == Some(&namespace) && self::namespace(*parent).as_ref() != Some(&namespace))
+        .filter(|(pid, parent)| {
+            *pid != first && self::namespace(*pid).as_ref() == Some(&namespace) && self::namespace(*parent).as_ref() != Some(&namespace)
+        })
         .map(|(pid, parent)| Unreaped { pid, parent })
         .collect()
 }

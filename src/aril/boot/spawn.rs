@@ -123,7 +123,7 @@ fn pass_on(talk: &OwnedFd, file: &OwnedFd) -> Result<()> {
 }
 
 /// Makes and sends the copies for which this step asks; whether it asks for any.
-fn copies(executor: &Executor, plan: &Plan, step: u32, host: &mut dyn Attend) -> Result<bool> {
+fn copies(executor: &Executor, plan: &Plan, step: u32, host: &mut impl Attend) -> Result<bool> {
     let asked = |copied: &&Copied| u32::try_from(copied.asked) == Ok(step);
     for copied in plan.copies.iter().filter(asked) {
         let part = &plan.parts[copied.part];
@@ -136,10 +136,24 @@ fn copies(executor: &Executor, plan: &Plan, step: u32, host: &mut dyn Attend) ->
 /// Serves the executor until the container is created, or (where a plan has no such step) it leaves for the program: which of the two. The
 /// process is in it then.
 ///
+/// `meanwhile` is done once, before anything of the user's runs: at first, but after the last copies, for which the executor would have to wait.
+///
 /// # Errors
 /// A step that failed, on either side.
-pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Result<About> {
+pub fn serve<H: Attend>(
+    executor: &mut Executor,
+    plan: &Plan,
+    host: &mut H,
+    meanwhile: impl FnOnce(&mut H, &Executor) -> Result<()>,
+) -> Result<About> {
+    let mut meanwhile = Some(meanwhile);
+    let mut copies_left = plan.copies.iter().map(|copied| copied.asked).collect::<std::collections::BTreeSet<_>>().len();
     loop {
+        if copies_left == 0
+            && let Some(meanwhile) = meanwhile.take()
+        {
+            meanwhile(host, executor)?;
+        }
         match hear(&executor.talk)? {
             Heard::Report(Report { about: about @ (About::Created | About::Leaving), .. }, _) => return Ok(about),
             Heard::Report(Report { about: About::Forked, value, .. }, Some(pidfd)) => {
@@ -148,7 +162,7 @@ pub fn serve(executor: &mut Executor, plan: &Plan, host: &mut dyn Attend) -> Res
                 executor.process = Child { pid: value, pidfd };
                 answer_if_there(&executor.talk, &[])?;
             }
-            Heard::Report(report, _) if copies(executor, plan, report.step, host)? => {}
+            Heard::Report(report, _) if copies(executor, plan, report.step, host)? => copies_left -= 1,
             Heard::Report(report, file) => {
                 let bytes = host.attend(plan, report.step, &executor.process, file)?;
                 answer_if_there(&executor.talk, &bytes)?;

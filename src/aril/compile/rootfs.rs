@@ -54,8 +54,7 @@ pub(crate) fn attach(plan: &mut Plan, subject: &Subject<'_>) -> Result<Slot, Inv
     let propagation = Propagation::resolve(subject)?;
     if subject.namespaces.makes(MOUNT) {
         plan.part(&Pointer::to("/linux/rootfsPropagation"), "cannot detach the mounts of the host");
-        // Not private: of a slave a copy can still be one, and what the host does not let be bound (unbindable) stays so.
-        plan.push(Op::Propagation { path: c"/", recursive: true, kind: MS_SLAVE });
+        plan.push(Op::Propagation { path: c"/", recursive: true, kind: propagation.of_copies() });
     }
     let rootfs = subject.request.rootfs;
     plan.part(&at_root(), format!("cannot mount the root file system {}", rootfs.display()));

@@ -86,6 +86,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     config::check_top(&loaded.spec)?;
     rootless::user_namespace(&mut loaded.spec, &host)?;
     extensions::seccomp(&mut loaded.spec, creation.seccomp_receiver.as_deref())?;
+    extensions::clocks(&mut loaded.spec)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
     if root.path().as_os_str().is_empty() {
@@ -361,7 +362,10 @@ impl Making<'_> {
             })?;
         cgroup.release();
         let plan = std::mem::take(&mut self.prepared.plan);
-        let served = self.meanwhile(store, &plan, cgroup, &executor).and_then(|()| serve(&mut executor, &plan, self).map(drop));
+        let network = if plan.network == Network::None { Ok(()) } else { network(&executor) };
+        let served = network.and_then(|()| {
+            serve(&mut executor, &plan, self, |making, executor| making.meanwhile(store, &plan, cgroup, executor)).map(drop)
+        });
         let served = served.and_then(|()| cgroup.limit_processes(&self.prepared.limits));
         if let Err(error) = served {
             // A stepwise executor that has not forked is not in the record. Where it cannot be signalled it ends when its socket does.
@@ -378,9 +382,6 @@ impl Making<'_> {
 
     /// What need not stand before the executor begins, but before anything of the user's runs: the host does it while the executor mounts.
     fn meanwhile(&mut self, store: &Store, plan: &Plan, cgroup: &Cgroup, executor: &Executor) -> Result<()> {
-        if plan.network != Network::None {
-            network(executor)?;
-        }
         if !cgroup.writes_devices() {
             cgroup.apply_devices(&self.prepared.limits)?;
         }
@@ -441,6 +442,9 @@ impl Attend for Making<'_> {
         match op {
             Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
+            Op::Ask { what: Ask::Cgroup } => {
+                Cgroup::open(&self.prepared.place)?.map_or(Ok(()), |cgroup| cgroup.enter_delegated(executor.pid)).map(done)
+            }
             Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => spec.process().as_ref().map_or(Ok(()), |process| limits(executor.pid, process)).map(done),
             Op::Ask { what: Ask::NetDevices } => {

@@ -2,7 +2,7 @@
 
 use super::status::{Verb, allow};
 use super::store::{Intent, Record, Store};
-use super::{Global, Id, Refused, Status, lock, unreaped};
+use super::{Global, Id, Refused, Status, lock, members, unreaped};
 use crate::boot::hooks;
 use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
@@ -105,11 +105,16 @@ fn cwd(record: &Record) -> &std::path::Path {
 
 fn end_process(record: &Record) -> Result<()> {
     let Some((pidfd, created)) = record.process()? else { return Ok(()) };
+    let cgroup = Cgroup::open(&record.intent.place)?;
+    if cgroup.is_none() && !record.intent.own_pid_namespace {
+        // Nothing else tells of them, once the first one has ended.
+        members::signal(created.process.pid, false, libc::SIGKILL)?;
+    }
     match sys::process::pidfd_send_signal(&pidfd, libc::SIGKILL) {
         Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+    if let Some(cgroup) = cgroup {
         cgroup.kill_own();
         if cgroup.is_frozen()? {
             cgroup.thaw()?;

@@ -18,6 +18,7 @@ pub mod kill;
 pub mod list;
 pub mod lock;
 pub mod matching;
+mod members;
 pub mod network;
 pub mod notify;
 pub mod pause;

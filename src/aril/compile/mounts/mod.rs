@@ -1,14 +1,14 @@
 //! `mounts`.
 //!
 //! Linux lists mounts in the order in which they were made: since 6.8 that of their making alone, whenever they were attached. So each is made at its
-//! turn: a file system and most copies by the executor, and what only the host can copy by the host, while the executor waits.
+//! turn: file systems by the executor, and copies of what the host has by the host, while the executor waits.
 
 mod cgroup;
 pub(crate) mod label;
 pub mod mapping;
 pub mod options;
 
-use super::namespaces::{CGROUP, IPC, MOUNT, NETWORK, PID, USER};
+use super::namespaces::{CGROUP, IPC, NETWORK, PID, USER};
 use super::plan::{Idmap, Plan, Source, Strings, Userns, c_string};
 use super::{Subject, idmap, namespaces, rootfs};
 use crate::config::{Invalid, Pointer, spec};
@@ -114,6 +114,7 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
         "" => Err(Invalid::new(&mount.at, "a mount needs a type, or the option bind or rbind")),
         "cgroup" => cgroup::mount(plan, subject, root, mount),
         // In a user namespace they can be made only by who owns what they show; else the host's are bound.
+        "proc" if subject.namespaces.joins(PID) && subject.namespaces.makes(USER) => Err(Invalid::new(&mount.at, STRANGE_PROC)),
         "proc" if subject.in_userns() && !shows_own(subject, PID) => bind_instead(plan, subject, root, mount, "/proc"),
         "sysfs" if subject.namespaces.own(USER) && !shows_own(subject, NETWORK) => bind_instead(plan, subject, root, mount, "/sys"),
         "mqueue" if subject.namespaces.own(USER) && !shows_own(subject, IPC) => bind_instead(plan, subject, root, mount, "/dev/mqueue"),
@@ -121,6 +122,10 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
         _ => new(plan, subject, root, mount),
     }
 }
+
+/// The host's procfs would show the host's processes instead.
+const STRANGE_PROC: &str = "the pid namespace that is joined belongs to another user namespace than the container's, which is new: \
+    the kernel gives no procfs of it. Join its user namespace as well";
 
 /// Whether a namespace of this kind belongs to the user namespace that the container will be in: one that is made does, and one that is joined
 /// together with the user namespace (a pod's) does.
@@ -315,8 +320,7 @@ fn attach_bind(
     };
     let change = Change { set: o.attr_set, clear: o.attr_clear, propagation: 0 };
     let recursive_change = Change { set: o.rec_set, clear: o.rec_clear, propagation };
-    // Of the executor's own mounts none is a peer of the host's.
-    let slot = if subject.host_opens() && (only_host_copies(subject) || mount.idmapped() || propagation == 0) {
+    let slot = if subject.host_opens() {
         let idmap = idmap(subject, mount)?;
         plan.copy(Source::Tree { path: source.to_owned(), recursive, change, recursive_change, nofollow: o.src_nofollow, idmap })
     } else {
@@ -338,12 +342,6 @@ fn attach_bind(
     plan.push(Op::Target { into: target, root, path: &mount.destination, kind, like: slot });
     attach(plan, slot, target);
     Ok(())
-}
-
-/// Whether the executor cannot copy what the host can: in a user namespace it lacks the privilege, and in a mount namespace that it joined it sees
-/// another tree.
-fn only_host_copies(subject: &Subject<'_>) -> bool {
-    subject.namespaces.own(USER) || subject.namespaces.joins(MOUNT)
 }
 
 /// The mount's own maps, in its fields or in an option, or else those of the container's user namespace (config.md, "idmap").

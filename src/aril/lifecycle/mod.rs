@@ -18,6 +18,7 @@ pub mod kill;
 pub mod list;
 pub mod lock;
 pub mod matching;
+mod members;
 pub mod network;
 pub mod notify;
 pub mod pause;
@@ -33,6 +34,7 @@ pub mod state_file;
 pub mod status;
 pub mod store;
 pub mod terminal;
+pub mod unreaped;
 pub mod update;
 pub mod why;
 

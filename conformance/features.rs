@@ -242,7 +242,7 @@ fn annotations_that_change_something_are_listed(t: &Case) {
     let features = features(t);
     let listed = names(&features["potentiallyUnsafeConfigAnnotations"]);
     let known = "run.oci.keep_original_groups run.oci.pidfd_receiver run.oci.handler run.oci.seccomp.receiver run.oci.seccomp_bpf_data \
-        run.oci.hooks.stdout run.oci.hooks.stderr";
+        run.oci.hooks.stdout run.oci.hooks.stderr run.oci.systemd.subgroup run.oci.delegate-cgroup run.oci.timens_offset";
     for name in known.split(' ') {
         assert!(listed.contains(&name), "{name}: {listed:?}");
     }

@@ -9,6 +9,7 @@ mod capabilities;
 mod cgroup;
 mod cli;
 mod console;
+mod delegation;
 mod devices;
 mod errors;
 mod events;
@@ -41,6 +42,7 @@ mod ps;
 mod required;
 mod rlimits;
 mod root;
+mod rootless;
 mod scheduling;
 mod seccomp;
 mod seccomp_notify;
@@ -70,6 +72,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("cgroup", cgroup::TESTS),
     ("cli", cli::TESTS),
     ("console", console::TESTS),
+    ("delegation", delegation::TESTS),
     ("devices", devices::TESTS),
     ("errors", errors::TESTS),
     ("events", events::TESTS),
@@ -102,6 +105,7 @@ const PARTS: &[(&str, &[Test])] = &[
     ("required", required::TESTS),
     ("rlimits", rlimits::TESTS),
     ("root", root::TESTS),
+    ("rootless", rootless::TESTS),
     ("scheduling", scheduling::TESTS),
     ("seccomp", seccomp::TESTS),
     ("seccomp_notify", seccomp_notify::TESTS),

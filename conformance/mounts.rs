@@ -42,6 +42,7 @@ pub const TESTS: &[Test] = suite![
     mounts_happen_in_order,
     mounts_are_listed_in_their_order,
     idmapped_mounts_are_listed_in_their_order: [Need::Idmap, Need::Kernel(5, 12)],
+    a_bind_from_above_the_root_has_no_mounts_of_the_container,
     a_mount_over_a_mount,
     a_destination_through_a_symbolic_link_stays_inside,
     a_destination_with_dots_stays_inside,
@@ -449,7 +450,9 @@ pub fn assert_listed_in_order(t: &Case, b: &Bundle) {
 pub fn interleaved(t: &Case) -> Bundle {
     let (source, nested) = (dir(t, "source"), nested(t));
     let b = t.bundle();
-    let tmpfs = |at: &str| drop(b.mount(json!({"destination": at, "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]})));
+    let tmpfs = |at: &str| {
+        b.mount(json!({"destination": at, "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]}));
+    };
     b.bind(&source, "/m/1", &["bind"]);
     tmpfs("/m/2");
     b.bind(&source, "/m/3", &["rbind", "rslave"]).bind(&source, "/m/4", &["rbind", "rshared"]).bind(&nested, "/m/5", &["rbind", "ro"]);
@@ -471,6 +474,14 @@ fn idmapped_mounts_are_listed_in_their_order(t: &Case) {
             "uidMappings": map, "gidMappings": map}));
     }
     assert_listed_in_order(t, &b);
+}
+
+/// Its `/proc` would be there a second time, and nothing masked in it.
+fn a_bind_from_above_the_root_has_no_mounts_of_the_container(t: &Case) {
+    let out = t.sh("ls -A /above/rootfs/proc /above/rootfs/dev; grep -c ' /above' /proc/self/mountinfo", |b| {
+        b.bind(b.dir(), "/above", &["rbind"]);
+    });
+    assert_eq!(out, "/above/rootfs/dev:\n\n/above/rootfs/proc:\n1\n");
 }
 
 fn a_mount_over_a_mount(t: &Case) {

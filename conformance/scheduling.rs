@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = suite![
     fifo_with_a_priority: [CAP_SYS_NICE, Need::RealTime],
     round_robin_that_forks_reset: [CAP_SYS_NICE, Need::RealTime],
     deadline: [CAP_SYS_NICE],
+    deadline_with_hooks: [CAP_SYS_NICE, Need::Runtime("aril")],
     a_scheduler_of_another_user: [CAP_SYS_NICE, Need::RealTime],
     a_scheduler_in_a_user_namespace: [CAP_SYS_NICE, Need::RealTime, Need::Userns],
     children_have_the_scheduler_too: [CAP_SYS_NICE, Need::RealTime],
@@ -75,6 +76,26 @@ fn deadline(t: &Case) {
             json!({"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 20_000_000, "period": 30_000_000});
     });
     assert_eq!(t.run(&b).ok(), "runtime 10000000 deadline 20000000 period 30000000\n");
+}
+
+/// A process with a deadline may not fork, unless its children have none: those hooks that it starts itself need that.
+fn deadline_with_hooks(t: &Case) {
+    let b = t.bundle();
+    b.args(&["probe", "sched-times"]);
+    let log = t.path("hooks");
+    for when in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        b.hook_sh(when, &format!("echo {when} >>{}", log.display()));
+    }
+    b.hook("startContainer", json!({"path": "/bin/sh", "args": ["sh", "-c", "echo startContainer >/tmp/hook"]}));
+    let scheduler = json!({"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 20_000_000, "period": 30_000_000});
+    b.edit(|c| c["process"]["scheduler"] = scheduler);
+    let text = t.refused(&b);
+    assert_has(&text, "SCHED_FLAG_RESET_ON_FORK");
+    assert_has(&text, "(/process/scheduler)");
+    b.edit(|c| c["process"]["scheduler"]["flags"] = json!(["SCHED_FLAG_RESET_ON_FORK"]));
+    assert_eq!(t.run(&b).ok(), "runtime 10000000 deadline 20000000 period 30000000\n");
+    assert_eq!(read(&log).replace('\n', " "), "prestart createRuntime createContainer poststart poststop ");
+    assert_eq!(read(b.root("/tmp/hook")), "startContainer\n");
 }
 
 /// It is set while that is allowed.
@@ -194,7 +215,8 @@ fn exec_affinity_is_not_for_the_first_process(t: &Case) {
 
 fn exec_affinity_that_is_no_list_is_refused(t: &Case) {
     refused_at(t, "/process/execCPUAffinity", json!({"final": "1-0"}), "/process/execCPUAffinity/final");
-    refused_at(t, "/process/execCPUAffinity", json!({"initial": "0,,1"}), "0,,1");
+    refused_at(t, "/process/execCPUAffinity", json!({"initial": "0,,1"}), "/process/execCPUAffinity/initial");
+    refused_at(t, "/process/execCPUAffinity", json!({"initial": "0", "final": "a"}), "/process/execCPUAffinity/final");
     let b = t.bundle();
     b.args(&["true"]).edit(|c| c["process"]["execCPUAffinity"] = json!({"initial": "", "final": ""}));
     t.run(&b).ok();

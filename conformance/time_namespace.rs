@@ -12,6 +12,7 @@ pub const TESTS: &[Test] = suite![
     an_offset_out_of_range_is_refused: [Need::TimeNamespace],
     joined_by_path: [Need::TimeNamespace],
     in_a_user_namespace: [Need::TimeNamespace, Need::Userns],
+    an_annotation_sets_a_clock: [Need::TimeNamespace, Need::Runtime("aril")],
     the_process_itself_is_in_it: [Need::TimeNamespace],
 ];
 
@@ -106,4 +107,16 @@ fn the_process_itself_is_in_it(t: &Case) {
         time(b, json!({"boottime": {"secs": 100}}))
     });
     assert_eq!(out, "same\n");
+}
+
+fn an_annotation_sets_a_clock(t: &Case) {
+    let seen = clock(t, "boottime", |b| {
+        b.namespace(json!({"type": "time"}));
+        b.edit(|c| c["annotations"] = json!({"run.oci.timens_offset": "boottime 1000000 0"}));
+    });
+    assert!((1_000_000..1_000_100).contains(&(seen - boottime())), "{seen}");
+    let b = t.bundle();
+    b.namespace(json!({"type": "time"}));
+    b.edit(|c| c["annotations"] = json!({"run.oci.timens_offset": "realtime 5 0"}));
+    assert_has(&t.refused(&b), "(/annotations/run.oci.timens_offset)");
 }

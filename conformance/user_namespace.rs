@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = suite![
     joined_by_path_with_the_same_mappings: [Need::Userns],
     a_tmpfs_belongs_to_the_containers_root: [Need::Userns],
     the_host_network_with_sysfs: [Need::Userns],
+    a_pid_namespace_of_others_has_no_procfs: [Need::Userns, Need::Runtime("aril")],
     a_second_container_of_a_pod_sees_the_pods: [Need::Userns, Need::Runtime("aril")],
     the_host_pid_namespace_with_proc: [Need::Userns],
     readonly_root: [Need::Userns],
@@ -344,4 +345,16 @@ fn a_second_container_of_a_pod_sees_the_pods(t: &Case) {
     assert_eq!(lines.next(), Some("19800202"), "{out}");
     // The pod's sleep with its shell, and this container's own few.
     assert!(lines.next().unwrap().parse::<u32>().unwrap() < 8, "{out}");
+}
+
+/// The pid namespace of a container without a user namespace, joined under a new one: the host's processes are not shown in the place of its own.
+fn a_pid_namespace_of_others_has_no_procfs(t: &Case) {
+    let other = t.bundle_sh("sleep 1000");
+    let other = t.started(&other);
+    let b = t.bundle();
+    b.userns(HOST, 65536).namespace(json!({"type": "pid", "path": format!("/proc/{}/ns/pid", other.pid())}));
+    let at = b.config()["mounts"].as_array().unwrap().iter().position(|mount| mount["type"] == "proc").unwrap();
+    let text = t.refused(&b);
+    assert_has(&text, "belongs to another user namespace");
+    assert_has(&text, &format!("(/mounts/{at})"));
 }

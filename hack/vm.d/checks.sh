@@ -34,6 +34,12 @@ ends_with() {
   [ "$code $out" = "$status $text" ] || { printf 'exit code %s, standard output:\n%s\nexpected exit code %s and:\n%s\n' "$code" "$out" "$status" "$text"; false; }
 }
 
+# patiently COMMAND...: until it succeeds, for ten minutes
+patiently() {
+  local end=$((SECONDS + 600))
+  until "$@" >/dev/null 2>&1; do [ $SECONDS -lt $end ] || { "$@"; return; }; sleep 0.5; done
+}
+
 # The battery's image, made here, as the file $1.
 save_image() {
   local tree

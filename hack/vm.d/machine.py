@@ -257,7 +257,7 @@ class Machine:
         status = None
         while True:
             # The two ports are not ordered: once the status is known, what is still on its way gets a moment.
-            ready = select.select([self.output, self.control], [], [], 0.5 if status is None else 0.05)[0]
+            ready = select.select([self.output, self.control], [], [], 0.5 if status is None else 0.25)[0]
             if self.output in ready:
                 data = self.output.recv(1 << 16)
                 while data:

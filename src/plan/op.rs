@@ -87,6 +87,8 @@ bytes_enum! {
         NetDevices = 7,
         /// Copy what the steps up to the next such one receive ([`Op::Receive`]): the answers are the copies, in order.
         Copies = 8,
+        /// Move the process into the cgroup that is its own, now that the cgroup namespace is there.
+        Cgroup = 9,
     }
 }
 

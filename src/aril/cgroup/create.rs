@@ -37,7 +37,8 @@ impl Cgroup {
             }
             index += 1;
         }
-        Ok(Cgroup { members, unit: None, holder: None })
+        let cgroup = Cgroup { members, unit: None, holder: None };
+        cgroup.make_delegated().map(|()| cgroup)
     }
 }
 

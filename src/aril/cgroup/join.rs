@@ -107,7 +107,7 @@ impl Cgroup {
 
 impl Member {
     /// Opened step by step from the container's own directory, so that it cannot lead out of it.
-    fn go_below(&mut self, path: &str) -> Result<()> {
+    pub(super) fn go_below(&mut self, path: &str) -> Result<()> {
         if path.is_empty() {
             return Ok(());
         }

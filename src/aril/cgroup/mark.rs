@@ -40,6 +40,7 @@ impl Place {
                 mount: mounted.mount.clone(),
                 path,
                 ours: true,
+                delegated: None,
             };
             place.hierarchies.extend(search(&root, mark.as_bytes())?.into_iter().map(of));
         }

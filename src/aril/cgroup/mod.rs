@@ -9,6 +9,7 @@
 
 mod change;
 mod create;
+mod delegate;
 pub mod devices;
 mod dir;
 mod freeze;

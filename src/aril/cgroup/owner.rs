@@ -53,13 +53,16 @@ impl Cgroup {
     /// The errno of `fchownat(2)`. A file that is listed and not there is none.
     pub fn give(&self, uid: u32) -> Result<()> {
         let Some(member) = self.v2() else { return Ok(()) };
+        // Where the payload has one of its own below it, the container's stays the host's.
+        let own = self.delegating().map(|(member, name)| member.dir.open(name)).transpose()?.flatten();
+        let dir = own.as_ref().unwrap_or(&member.dir);
         let text = sys::fs::read_text(Path::new("/sys/kernel/cgroup/delegate"), 1 << 16);
-        let give = |file: &str| member.dir.give(file, uid);
+        let give = |file: &str| dir.give(file, uid);
         let given = std::iter::once(".").chain(listed(text.as_deref().ok())).try_for_each(|file| match give(file) {
             Err(error) if error.errno == Errno::ENOENT => Ok(()),
             result => result,
         });
-        given.doing(|| format!("cannot give cgroup {:?} to user {uid}", member.dir.path()))
+        given.doing(|| format!("cannot give cgroup {:?} to user {uid}", dir.path()))
     }
 }
 

@@ -70,6 +70,9 @@ pub struct Hierarchy {
     pub path: String,
     /// Whether it did not exist, so that it is made, and removed in the end.
     pub ours: bool,
+    /// A cgroup below it that is the payload's own: `/a/b/` and then this.
+    #[serde(default)]
+    pub delegated: Option<String>,
 }
 
 impl Hierarchy {
@@ -99,11 +102,15 @@ impl Place {
     /// # Errors
     /// `/linux/cgroupsPath` cannot be a cgroup; the machine has no cgroup file system; the call that failed.
     pub fn resolve(spec: &Spec, id: &str, host: &Host, manager: Manager) -> Result<Place> {
-        match manager {
-            Manager::Cgroupfs => {}
-            Manager::Disabled => return Ok(Place::default()),
-            Manager::Systemd => return Place::of_unit(Unit::resolve(spec, id, host)?, host),
-        }
+        let place = match manager {
+            Manager::Cgroupfs => Place::of_path(spec, id, host),
+            Manager::Disabled => Ok(Place::default()),
+            Manager::Systemd => Place::of_unit(Unit::resolve(spec, id, host)?, host),
+        };
+        place?.delegating(spec, host, manager)
+    }
+
+    fn of_path(spec: &Spec, id: &str, host: &Host) -> Result<Place> {
         let at = Pointer::to("/linux/cgroupsPath");
         let asked = asked(spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()), &at)?;
         let optional = asked == Asked::Nothing && !host.rootful();
@@ -167,20 +174,22 @@ fn asked(path: Option<&Path>, at: &Pointer) -> std::result::Result<Asked, Invali
     let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else { return Ok(Asked::Nothing) };
     let wrong = |why: &str| Invalid::new(at, format!("cgroup path {path:?} {why}"));
     let text = path.to_str().ok_or_else(|| wrong("is not UTF-8"))?;
+    let clean = clean(text).map_err(wrong)?;
+    Ok(if text.starts_with('/') { Asked::Absolute(format!("/{clean}")) } else { Asked::Relative(clean) })
+}
+
+/// The components of a path, joined by one `/`; or what is wrong with it.
+pub(super) fn clean(text: &str) -> std::result::Result<String, &'static str> {
     let mut components = Vec::new();
     for component in text.split('/').filter(|component| !matches!(*component, "" | ".")) {
         match component {
-            ".." => return Err(wrong("has a component \"..\", which could lead out of the hierarchy")),
-            _ if component.starts_with('-') => return Err(wrong("has a component that begins with \"-\"")),
-            _ if component.chars().any(char::is_control) => return Err(wrong("has a control character")),
+            ".." => return Err("has a component \"..\", which could lead out of the hierarchy"),
+            _ if component.starts_with('-') => return Err("has a component that begins with \"-\""),
+            _ if component.chars().any(char::is_control) => return Err("has a control character"),
             _ => components.push(component),
         }
     }
-    if components.is_empty() {
-        return Err(wrong("is the root of the hierarchy: name a cgroup below it"));
-    }
-    let clean = components.join("/");
-    Ok(if text.starts_with('/') { Asked::Absolute(format!("/{clean}")) } else { Asked::Relative(clean) })
+    if components.is_empty() { Err("is the root of the hierarchy: name a cgroup below it") } else { Ok(components.join("/")) }
 }
 
 /// The path from the mount point; `None` where the container can do without this hierarchy.
@@ -213,7 +222,8 @@ fn writable(mounted: &Mounted, path: &str) -> bool {
 }
 
 fn survey(mounted: Mounted, path: String) -> Result<Hierarchy> {
-    let mut hierarchy = Hierarchy { version: mounted.version, controllers: mounted.controllers, mount: mounted.mount, path, ours: false };
+    let mut hierarchy =
+        Hierarchy { version: mounted.version, controllers: mounted.controllers, mount: mounted.mount, path, ours: false, delegated: None };
     let root = Dir::mount(&hierarchy.mount)?;
     hierarchy.ours = root.open(hierarchy.relative())?.is_none();
     Ok(hierarchy)
@@ -297,6 +307,7 @@ mod tests {
             mount: PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"),
             path: "/a/b".to_owned(),
             ours: true,
+            delegated: Some("c".to_owned()),
         };
         let place = Place { hierarchies: vec![hierarchy], optional: true, unit: None };
         let text = serde_json::to_string(&place).expect("text");

@@ -4,7 +4,7 @@ use super::mounts::Own;
 use super::place::{mounted, read};
 use super::systemd::Unit;
 use super::{Cgroup, Hierarchy, Limits, Member, Place, Version, create, dir::Dir};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::host::{Cgroups, Host};
 use crate::sys::idle::Idle;
 use std::path::Path;
@@ -19,8 +19,15 @@ impl Place {
             let own = own.within(&mounted).unwrap_or_default();
             let manager = own.split_inclusive('/').take_while(|part| !part.starts_with("user@")).map(str::len).sum::<usize>();
             let manager = own[manager..].split('/').next().map_or("", |service| &own[..manager + service.len()]);
-            let path = format!("{}{}", if manager.len() == own.len() { "" } else { manager }, unit.path());
-            Hierarchy { version: mounted.version, controllers: mounted.controllers, mount: mounted.mount, path, ours: true }
+            let path = format!("{}{}{}", if manager.len() == own.len() { "" } else { manager }, unit.path(), unit.below());
+            Hierarchy {
+                version: mounted.version,
+                controllers: mounted.controllers,
+                mount: mounted.mount,
+                path,
+                ours: true,
+                delegated: None,
+            }
         });
         let hierarchies: Vec<Hierarchy> = hierarchies.collect();
         if hierarchies.is_empty() {
@@ -42,9 +49,12 @@ impl Cgroup {
         let v1 = place.hierarchies.iter().any(|hierarchy| hierarchy.has("devices"));
         unit.start(holder.pid(), &limits.properties(), limits.device_rules().filter(|_| v1))?;
         let unit = unit.clone();
-        let opened = open(&unit, place, &holder);
+        let opened = open(&unit, place, &holder).and_then(|members| {
+            let cgroup = Cgroup { members, unit: Some(unit.clone()), holder: None };
+            cgroup.make_delegated().map(|()| cgroup)
+        });
         match opened {
-            Ok(members) => Ok(Cgroup { members, unit: Some(unit), holder: Some(holder) }),
+            Ok(cgroup) => Ok(Cgroup { holder: Some(holder), ..cgroup }),
             Err(error) => {
                 drop(holder);
                 // The first error counts; and systemd takes away a scope that is empty.
@@ -73,13 +83,17 @@ fn open(unit: &Unit, place: &mut Place, holder: &Idle) -> Result<Vec<Member>> {
         let path = all.iter().filter_map(|mounted| own.within(mounted)).find(|path| path.ends_with(&unit.name));
         let path =
             path.ok_or_else(|| Error::Other(format!("systemd made {}, and its process is in none of its cgroups:\n{text}", unit.name)))?;
+        let path = format!("{path}{}", unit.below());
         place.hierarchies.iter_mut().for_each(|hierarchy| hierarchy.path.clone_from(&path));
     }
-    place.hierarchies.iter_mut().map(|hierarchy| member(hierarchy, unified)).collect()
+    place.hierarchies.iter_mut().map(|hierarchy| member(hierarchy, unit, holder, unified)).collect()
 }
 
-fn member(hierarchy: &mut Hierarchy, unified: bool) -> Result<Member> {
+fn member(hierarchy: &mut Hierarchy, unit: &Unit, holder: &Idle, unified: bool) -> Result<Member> {
     let root = Dir::mount(&hierarchy.mount)?;
+    if !unit.subgroup.is_empty() {
+        return below(&root, hierarchy, unit, holder).doing(|| format!("cannot make cgroup {:?}", hierarchy.directory()));
+    }
     match root.open(hierarchy.relative())? {
         Some(dir) => {
             // systemd hands down those that it knows of, which are not all.
@@ -92,4 +106,18 @@ fn member(hierarchy: &mut Hierarchy, unified: bool) -> Result<Member> {
         None if !unified => create::create_in(hierarchy),
         None => Err(crate::sys::Error::new("open", hierarchy.directory(), crate::sys::Errno::ENOENT).into()),
     }
+}
+
+/// The container's cgroup below the scope. What keeps the scope alive moves there: a cgroup that has processes hands no controllers down.
+fn below(root: &Dir, hierarchy: &Hierarchy, unit: &Unit, holder: &Idle) -> Result<Member> {
+    let relative = hierarchy.relative();
+    let scope = relative.len() - unit.subgroup.len();
+    for (end, _) in relative.match_indices('/').chain([(relative.len(), "")]).filter(|(end, _)| *end >= scope) {
+        root.make(&relative[..end])?;
+    }
+    let missing = || crate::sys::Error::new("open", hierarchy.directory(), crate::sys::Errno::ENOENT);
+    let dir = root.open(relative)?.ok_or_else(missing)?;
+    dir.write("cgroup.procs", &holder.pid().to_string()).or_else(|_| unit.attach(holder.pid()))?;
+    create::enable_controllers(root, relative)?;
+    Ok(Member { hierarchy: hierarchy.clone(), root: Dir::mount(&hierarchy.mount)?, dir, fresh: true })
 }

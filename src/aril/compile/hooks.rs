@@ -1,6 +1,7 @@
 //! Hooks: which are run by whom, and when.
 
 use super::plan::{Plan, Source, Strings, c_string};
+use super::process::scheduling;
 use super::{Subject, namespaces};
 use crate::config::{Invalid, Pointer, annotations, spec};
 use aril_plan::{Ask, Op, Slot};
@@ -122,7 +123,13 @@ pub(crate) fn before_pivot(plan: &mut Plan, subject: &Subject<'_>) -> Result<(),
 
 /// The hooks that run in the container, right before the user's program.
 pub(crate) fn before_exec(plan: &mut Plan, subject: &Subject<'_>, output: [Slot; 2]) -> Result<(), Invalid> {
-    push_all(plan, &resolve(subject.request.spec.hooks().as_ref())?.start_container, output);
+    let hooks = resolve(subject.request.spec.hooks().as_ref())?.start_container;
+    if !hooks.is_empty() && subject.process.scheduler().as_ref().is_some_and(scheduling::forbids_fork) {
+        let why = "a process with SCHED_DEADLINE cannot make another one for the startContainer hooks (sched(7)): \
+            add the flag SCHED_FLAG_RESET_ON_FORK, or leave out these hooks";
+        return Err(Invalid::new(&Pointer::to("/process/scheduler"), why));
+    }
+    push_all(plan, &hooks, output);
     Ok(())
 }
 

@@ -113,6 +113,7 @@ pub fn compile(request: Request<'_>) -> Result<Plan, Invalid> {
     let p = &mut plan;
 
     namespaces::enter(p, &subject.namespaces, request.host, subject.setgroups);
+    namespaces::delegate(p, request.place);
     if !subject.namespaces.own(MOUNT) {
         rootfs::refuse_masks(&subject)?;
     }

@@ -1,7 +1,8 @@
 //! `linux.namespaces`: which the container makes, which it joins, and by which route its first process gets there.
 
 use super::plan::{Network, Plan, Source};
-use crate::config::{Invalid, Pointer, spec};
+use crate::cgroup::Place;
+use crate::config::{Invalid, Pointer, annotations, spec};
 use crate::host::Host;
 use aril_plan::{Ask, Op};
 use std::path::PathBuf;
@@ -169,6 +170,16 @@ pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, setgroups: b
     }
     plan.part(&Pointer::to("/linux/namespaces"), "cannot make the container's first process");
     plan.push(Op::Fork {});
+}
+
+/// Into the cgroup that is the payload's own: after the cgroup namespace is made, which begins at the container's.
+pub(crate) fn delegate(plan: &mut Plan, place: &Place) {
+    if let Some(name) = place.delegated() {
+        // What the host sends unasked comes before its answers.
+        join_network(plan);
+        plan.part(&annotations::pointer(annotations::DELEGATE_CGROUP), format!("cannot move into the cgroup {name:?}"));
+        plan.push(Op::Ask { what: Ask::Cgroup });
+    }
 }
 
 /// Into the network namespace that the host makes meanwhile, where it does and that was not done yet. Needed before a sysfs is mounted, and

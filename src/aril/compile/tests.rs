@@ -49,6 +49,7 @@ fn place(version: Version) -> Place {
         mount: PathBuf::from("/sys/fs/cgroup"),
         path: "/box".to_owned(),
         ours: true,
+        delegated: None,
     };
     Place { hierarchies: vec![hierarchy], ..Place::default() }
 }
@@ -345,6 +346,23 @@ fn a_joined_user_namespace_is_entered_after_the_others_by_root_and_before_them_b
     };
     assert_eq!(kinds(&root()), ["(network)", "(user)"]);
     assert_eq!(kinds(&user()), ["(user)", "(network)"]);
+}
+
+#[test]
+fn the_payloads_own_cgroup_is_entered_below_the_cgroup_namespace() {
+    let mut place = place(Version::V2);
+    place.hierarchies[0].delegated = Some("pay".to_owned());
+    let steps = |namespaces: Value| {
+        let mut config = minimal();
+        config["linux"]["namespaces"] = namespaces;
+        let spec: Spec = serde_json::from_value(config).expect("the configuration has the right types");
+        printed(&compile(request(&spec, &root(), &place)).expect("it can be"))
+    };
+    let new = steps(json!([{"type": "mount"}, {"type": "cgroup"}, {"type": "network"}]));
+    // The host sends the network namespace unasked: it is taken before anything is asked for.
+    in_order(&new, &["Unshare cgroup", "Network", "Ask Cgroup", "PivotRoot"]);
+    let joined = steps(json!([{"type": "pid", "path": "/p"}, {"type": "mount"}, {"type": "cgroup"}]));
+    in_order(&joined, &["Unshare mount, cgroup", "Fork", "Ask Cgroup"]);
 }
 
 #[test]

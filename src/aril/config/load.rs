@@ -1,7 +1,7 @@
 //! Reading `config.json`.
 
 use super::capabilities::without_unknown_capabilities;
-use super::names::with_names;
+use super::names::{with_names, wrong_affinity};
 use super::pids::without_unlimited_pids;
 use super::position::pointer;
 use super::required::Required;
@@ -50,7 +50,7 @@ pub fn parse(text: String, path: &Path) -> Result<Loaded> {
         let fixed = with_user(named.as_deref().unwrap_or(&text)).or(named);
         fixed.map_or(Err(error), |fixed| typed(&fixed))
     });
-    let mut spec: Spec = spec.map_err(|error| wrong(path, error))?;
+    let mut spec: Spec = spec.map_err(|error| wrong(path, wrong_affinity(&text).unwrap_or(error)))?;
     check_freebsd(&text)?;
     let required: Required = typed(&text).map_err(|error| wrong(path, error))?;
     required.check()?;

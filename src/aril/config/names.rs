@@ -1,5 +1,6 @@
 //! Values that the types of the configuration spell otherwise than the specification: names of scheduling flags, and a list of CPUs that is empty.
 
+use super::{Invalid, Pointer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -41,6 +42,23 @@ pub(super) fn with_names(text: &str) -> Option<String> {
     Some(changed)
 }
 
+/// Which list of CPUs in `execCPUAffinity` is none: the types know of the whole alone.
+pub(super) fn wrong_affinity(text: &str) -> Option<Invalid> {
+    let top: Object<'_> = serde_json::from_str(text).ok()?;
+    let process: Object<'_> = match top.get("process") {
+        Some(process) => serde_json::from_str(process.get()).ok()?,
+        None => top,
+    };
+    let affinity: Object<'_> = serde_json::from_str(process.get("execCPUAffinity")?.get()).ok()?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let item = |text: &str| text.split_once('-').map_or_else(|| number(text), |(first, last)| number(first) && number(last));
+    ["initial", "final"].into_iter().find_map(|key| {
+        let list: String = serde_json::from_str(affinity.get(key)?.get()).ok()?;
+        let at = Pointer::to("/process/execCPUAffinity").of(key);
+        (!list.split(',').all(item)).then(|| Invalid::new(&at, format!("{list:?} is no list of CPUs such as \"0-3,7\"")))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +89,17 @@ mod tests {
         }
         let process = r#"{"scheduler": {"flags": ["SCHED_FLAG_RESET_ON_FORK"]}}"#;
         assert_eq!(with_names(process).as_deref(), Some(r#"{"scheduler": {"flags": ["SCHED_RESET_ON_FORK"]}}"#));
+    }
+
+    #[test]
+    fn a_list_of_cpus_that_is_none_is_named() {
+        for (key, list) in [("initial", "0,,1"), ("final", "x"), ("final", "1-"), ("initial", "-1"), ("final", " 1")] {
+            let process = format!(r#"{{"execCPUAffinity": {{"{key}": "{list}"}}}}"#);
+            for text in [format!(r#"{{"process": {process}}}"#), process] {
+                let invalid = wrong_affinity(&text).expect("it is wrong");
+                assert_eq!(invalid.at.as_str(), format!("/process/execCPUAffinity/{key}"));
+            }
+        }
+        assert_eq!(wrong_affinity(r#"{"process": {"execCPUAffinity": {"initial": "0-3,7", "final": 5}}}"#), None);
     }
 }

@@ -10,21 +10,25 @@ pub const SPEC_VERSION_MIN: &str = "1.0.0";
 /// Checks version and annotations.
 ///
 /// # Errors
-/// `ociVersion` is missing, no version, or not one that aril knows; an annotation has an empty key.
+/// `ociVersion` is missing, no version, or not one that aril knows; an annotation has an empty key, or asks for what is not supported.
 pub fn check_top(spec: &Spec) -> Result<(), Invalid> {
     version(spec.version())?;
     // "Keys MUST NOT be an empty string" (spec, "Annotations").
     if let Some(value) = annotations::get(spec, "") {
         return Err(Invalid::new(&Pointer::to("/annotations/"), format!("the annotation {value:?} has no key")));
     }
-    match annotations::get(spec, annotations::HANDLER) {
-        Some(handler) if !handler.is_empty() => {
-            let why = format!("handler {handler:?} is not supported: aril runs programs of this machine alone");
-            Err(Invalid::new(&annotations::pointer(annotations::HANDLER), why))
-        }
-        _ => Ok(()),
-    }
+    NOT_SUPPORTED.iter().try_for_each(|(name, what, why)| match annotations::get(spec, name).filter(|value| !value.is_empty()) {
+        Some(value) => Err(Invalid::new(&annotations::pointer(name), format!("{what} {value:?} is not supported: {why}"))),
+        None => Ok(()),
+    })
 }
+
+/// Annotations that ask for what aril does not do, and whose container would be another one without it: what their value is, and why not.
+const NOT_SUPPORTED: [(&str, &str, &str); 3] = [
+    (annotations::HANDLER, "handler", "aril runs programs of this machine alone"),
+    (annotations::SECCOMP_PLUGINS, "seccomp plugin", "aril loads no code; an agent listens at listenerPath"),
+    (annotations::FORCE_CGROUP_V1, "a cgroup v1 mount at", "cgroup v1 is deprecated, and the mount would show the host's whole hierarchy"),
+];
 
 /// The major version is the one that aril was written for (spec, "Specification version"), or 0: of these drafts are the specification's own
 /// examples.
@@ -84,6 +88,15 @@ mod tests {
             error.to_string(),
             "handler \"x\" is not supported: aril runs programs of this machine alone (/annotations/run.oci.handler)"
         );
+    }
+
+    #[test]
+    fn what_would_be_another_container_is_refused() {
+        for (name, what, _) in NOT_SUPPORTED {
+            let error = check_top(&spec(name)).expect_err(name);
+            assert_eq!(error.at, annotations::pointer(name));
+            assert!(error.why.starts_with(&format!("{what} \"x\" is not supported: ")), "{error}");
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     config::check_top(&loaded.spec)?;
     rootless::user_namespace(&mut loaded.spec, &host)?;
     extensions::seccomp(&mut loaded.spec, creation.seccomp_receiver.as_deref())?;
+    extensions::clocks(&mut loaded.spec)?;
     let root = loaded.spec.root().as_ref().ok_or_else(|| Invalid::new(&Pointer::default(), "root is missing"))?;
     let at = Pointer::to("/root/path");
     if root.path().as_os_str().is_empty() {
@@ -441,6 +442,9 @@ impl Attend for Making<'_> {
         match op {
             Op::Ask { what: Ask::IdMaps } => idmaps::write(executor.pid, spec, &self.prepared.host).map(done),
             Op::Ask { what: Ask::TimeOffsets } => idmaps::write_time_offsets(executor.pid, spec).map(done),
+            Op::Ask { what: Ask::Cgroup } => {
+                Cgroup::open(&self.prepared.place)?.map_or(Ok(()), |cgroup| cgroup.enter_delegated(executor.pid)).map(done)
+            }
             Op::Ask { what: Ask::RuntimeHooks } => self.runtime_hooks(executor.pid).map(done),
             Op::Ask { what: Ask::Rlimits } => spec.process().as_ref().map_or(Ok(()), |process| limits(executor.pid, process)).map(done),
             Op::Ask { what: Ask::NetDevices } => {

@@ -2,15 +2,17 @@
 
 use super::status::{Verb, allow};
 use super::store::{Intent, Record, Store};
-use super::{Global, Id, Refused, Status, lock};
+use super::{Global, Id, Refused, Status, lock, members, unreaped};
 use crate::boot::hooks;
 use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use nix::poll::PollTimeout;
 
+/// So long it mostly takes at most.
+const SOON_MS: u16 = 3000;
 /// So long a killed process may take to end, in milliseconds: one in an uninterruptible sleep does not end at once.
-const DEATH_MS: u16 = 10_000;
+const DEATH_MS: u16 = 5000;
 
 /// `delete`
 ///
@@ -103,18 +105,31 @@ fn cwd(record: &Record) -> &std::path::Path {
 
 fn end_process(record: &Record) -> Result<()> {
     let Some((pidfd, created)) = record.process()? else { return Ok(()) };
+    let cgroup = Cgroup::open(&record.intent.place)?;
+    if cgroup.is_none() && !record.intent.own_pid_namespace {
+        // Nothing else tells of them, once the first one has ended.
+        members::signal(created.process.pid, false, libc::SIGKILL)?;
+    }
     match sys::process::pidfd_send_signal(&pidfd, libc::SIGKILL) {
         Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
+    if let Some(cgroup) = cgroup {
         cgroup.kill_own();
         if cgroup.is_frozen()? {
             cgroup.thaw()?;
         }
     }
+    if lock::ended(&pidfd, PollTimeout::from(SOON_MS))? {
+        let _ = sys::process::reap(&pidfd);
+        return Ok(());
+    }
+    // An `exec` that stands still.
+    let held_up = unreaped::of(created.process.pid);
+    held_up.iter().try_for_each(|unreaped| unreaped::end_exec(*unreaped))?;
     if !lock::ended(&pidfd, PollTimeout::from(DEATH_MS))? {
-        return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));
+        let why = held_up.first().map(|unreaped| format!(": {unreaped}")).unwrap_or_default();
+        return Err(Error::Other(format!("process {} was killed and does not end{why}", created.process.pid)));
     }
     // A child of ours is reaped; of another's there is nothing to do.
     let _ = sys::process::reap(&pidfd);

@@ -226,9 +226,11 @@ impl Prepared<'_> {
             sys::sched::set_affinity(&initial).doing_at(&at, || "cannot go to the CPUs".to_owned())?;
         }
         let asked = &self.execution.cgroups;
-        let own = cgroup.map(|cgroup| cgroup.below(asked)).transpose()?;
-        match into(own.as_ref()) {
-            Err(error) if own.is_some() && asked.is_empty() && error.errno() == Some(Errno::EBUSY) => {
+        let known = cgroup.is_some();
+        let own = cgroup.map(|cgroup| if asked.is_empty() { cgroup.of_payload() } else { cgroup.below(asked) }).transpose();
+        match own.and_then(|own| into(own.as_ref())) {
+            // It hands controllers down, or is gone: the payload has moved to others.
+            Err(error) if known && asked.is_empty() && matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT)) => {
                 let cgroup = Cgroup::open(&self.compact.place)?.map(|cgroup| cgroup.of_process(self.compact.process.pid)).transpose()?;
                 into(cgroup.as_ref())
             }

@@ -99,7 +99,7 @@ pub fn explain(global: &Global, creation: &Creation) -> Result<Explanation> {
     let Prepared { loaded, place, limits, hooks, plan, bundle, rootfs, .. } = prepared;
     let kinds = namespaces::KINDS.iter().filter(|(kind, _)| plan.namespaces & kind != 0);
     Ok(Explanation {
-        cgroups: place.hierarchies.iter().map(group).collect(),
+        cgroups: place.hierarchies.iter().flat_map(groups).collect(),
         limits: limits.writes().map(|(at, what)| line(at, what)).collect(),
         devices: limits.devices(),
         sources: plan.sources.iter().map(|(part, source)| line(&plan.parts[*part].at, describe::source(source, &place))).collect(),
@@ -113,14 +113,17 @@ pub fn explain(global: &Global, creation: &Creation) -> Result<Explanation> {
     })
 }
 
+/// The container's cgroup, and that of the payload's own below it.
+fn groups(hierarchy: &Hierarchy) -> impl Iterator<Item = Group> {
+    let group = |directory, made| Group { version: hierarchy.version, controllers: hierarchy.controllers.clone(), directory, made };
+    let own = hierarchy.delegated.as_ref().map(|name| group(hierarchy.directory().join(name), true));
+    std::iter::once(group(hierarchy.directory(), hierarchy.ours)).chain(own)
+}
+
 fn step(plan: &Plan, place: &Place, number: usize, part: &Part, op: &Op<'_>) -> Step {
     let copied = plan.copies.iter().find(|copied| copied.received == number);
     let copied = copied.map(|copied| describe::source(&copied.source, place) + " ").unwrap_or_default();
     Step { at: part.at.as_str().to_owned(), op: op.name(), arguments: copied + &describe::arguments(op), failure: part.what.clone() }
-}
-
-fn group(hierarchy: &Hierarchy) -> Group {
-    Group { version: hierarchy.version, controllers: hierarchy.controllers.clone(), directory: hierarchy.directory(), made: hierarchy.ours }
 }
 
 fn line(at: &Pointer, what: String) -> Line {

@@ -1,6 +1,6 @@
 //! Extensions of crun (crun(1), "Extensions to OCI") that stand for fields of the configuration: they become those.
 
-use crate::config::spec::Spec;
+use crate::config::spec::{LinuxTimeOffset, Spec};
 use crate::config::{Invalid, annotations};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,39 @@ pub fn seccomp(spec: &mut Spec, receiver: Option<&Path>) -> Result<(), Invalid> 
     Ok(())
 }
 
+/// Clocks: an annotation's line `CLOCK SECONDS NANOSECONDS` stands for `linux.timeOffsets`, where that does not name the clock (CLOCK as in
+/// time_namespaces(7), by name or number).
+///
+/// # Errors
+/// A line of another form.
+pub fn clocks(spec: &mut Spec) -> Result<(), Invalid> {
+    let Some(text) = annotations::get(spec, annotations::TIMENS_OFFSET).map(str::to_owned) else { return Ok(()) };
+    let Some(linux) = spec.linux_mut().as_mut() else { return Ok(()) };
+    let mut offsets = linux.time_offsets().clone().unwrap_or_default();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let (clock, offset) = clock(line).ok_or_else(|| {
+            let why = format!("{line:?} is no offset of a clock: CLOCK SECONDS NANOSECONDS, with monotonic or boottime for CLOCK");
+            Invalid::new(&annotations::pointer(annotations::TIMENS_OFFSET), why)
+        })?;
+        offsets.entry(clock.to_owned()).or_insert(offset);
+    }
+    linux.set_time_offsets(Some(offsets));
+    Ok(())
+}
+
+fn clock(line: &str) -> Option<(&'static str, LinuxTimeOffset)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [clock, seconds, nanoseconds] = words[..] else { return None };
+    let clock = match clock {
+        "monotonic" | "1" => "monotonic",
+        "boottime" | "7" => "boottime",
+        _ => return None,
+    };
+    let mut offset = LinuxTimeOffset::default();
+    offset.set_secs(Some(seconds.parse().ok()?)).set_nanosecs(Some(nanoseconds.parse().ok()?));
+    Some((clock, offset))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +99,21 @@ mod tests {
         assert_eq!(listener(Value::Null, annotation, None), Ok(None));
         assert!(listener(plain.clone(), json!({"run.oci.seccomp.receiver": "agent"}), None).is_err());
         assert!(listener(plain, json!({}), Some("agent")).is_err());
+    }
+
+    #[test]
+    fn an_annotation_sets_clocks_that_the_configuration_leaves() {
+        let clocks = |annotation: &str| {
+            let json = json!({"ociVersion": "1.3.0", "annotations": {"run.oci.timens_offset": annotation},
+                "linux": {"timeOffsets": {"boottime": {"secs": 9}}}});
+            let mut spec: Spec = serde_json::from_value(json).expect("the types are right");
+            super::clocks(&mut spec).map(|()| serde_json::to_value(spec.linux()).expect("JSON")["timeOffsets"].clone())
+        };
+        let expected = json!({"boottime": {"secs": 9}, "monotonic": {"secs": -5, "nanosecs": 7}});
+        assert_eq!(clocks("monotonic -5 7"), Ok(expected.clone()));
+        assert_eq!(clocks("7 1 0\n1 -5 7\n"), Ok(expected));
+        for wrong in ["monotonic", "monotonic 5", "realtime 5 0", "1 x 0", "1 5 -1", "1 5 0 0"] {
+            assert_eq!(clocks(wrong).expect_err(wrong).at.as_str(), "/annotations/run.oci.timens_offset");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::status::{Refused, Verb, allow};
 use super::store::Store;
-use super::{Global, Id, Status};
+use super::{Global, Id, Status, members};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Result};
 use crate::sys::{self, Errno};
@@ -23,8 +23,7 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
     if everyone && let Some(cgroup) = cgroup()? {
         return cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"));
     }
-    // Without a cgroup nothing tells which processes are the container's but the first.
-    let Some((pidfd, _)) = record.process()? else {
+    let Some((pidfd, created)) = record.process()? else {
         if everyone {
             return Ok(());
         }
@@ -32,6 +31,11 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
         return Err(Refused::Status { id: id.clone(), status, verb: Verb::Kill }.into());
     };
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
+    if everyone {
+        // Without a cgroup: those that the first one tells of, and then that.
+        members::signal(created.process.pid, record.intent.own_pid_namespace, signal)
+            .doing(|| format!("cannot kill the processes of {id}"))?;
+    }
     // Before the signal: what fails after it fails too late.
     let cgroup = if signal == libc::SIGKILL { cgroup()? } else { None };
     match sys::process::pidfd_send_signal(&pidfd, signal) {

@@ -18,6 +18,7 @@ pub mod kill;
 pub mod list;
 pub mod lock;
 pub mod matching;
+mod members;
 #[cfg(test)]
 mod mutations;
 pub mod network;
@@ -35,6 +36,7 @@ pub mod state_file;
 pub mod status;
 pub mod store;
 pub mod terminal;
+pub mod unreaped;
 pub mod update;
 pub mod why;
 

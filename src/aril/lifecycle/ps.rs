@@ -1,13 +1,11 @@
 //! `ps`
 
 use super::store::Store;
-use super::{Global, Id};
+use super::{Global, Id, members};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::sys;
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::Command;
 
 /// The processes of a container, those in cgroups below its own among them, as the host numbers them. A container that has stopped has none.
@@ -22,21 +20,11 @@ pub fn pids(global: &Global, id: &Id) -> Result<Vec<i32>> {
     let failed = || format!("cannot list the processes of {id}");
     match Cgroup::open(&record.intent.place)? {
         Some(cgroup) => cgroup.processes().doing(failed),
-        // Without a cgroup of its own it is the first process and what descends from it.
-        None => Ok(record.process()?.map(|(_, created)| descendants(created.process.pid)).unwrap_or_default().into_iter().collect()),
-    }
-}
-
-/// A process and all that it and its children made; those whose parent has ended are not found.
-fn descendants(pid: i32) -> BTreeSet<i32> {
-    let (mut all, mut next) = (BTreeSet::from([pid]), vec![pid]);
-    while let Some(pid) = next.pop() {
-        for task in sys::process::tasks(pid) {
-            let children = sys::fs::read_text(Path::new(&format!("/proc/{pid}/task/{task}/children")), 1 << 20).unwrap_or_default();
-            next.extend(children.split_whitespace().filter_map(|child| child.parse().ok()).filter(|child| all.insert(*child)));
+        None => {
+            let first = record.process()?.map(|(_, created)| created.process.pid);
+            Ok(first.map(|first| members::of(first, record.intent.own_pid_namespace)).unwrap_or_default().into_iter().collect())
         }
     }
-    all
 }
 
 /// The lines of the host's `ps(1)` about these processes, with its head.
@@ -79,7 +67,7 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{descendants, select};
+    use super::select;
 
     const TABLE: &str = "\
 UID          PID    PPID  C STIME TTY          TIME CMD
@@ -101,12 +89,5 @@ root           7      42  0 08:00 ?        00:00:00 sh
         assert_eq!(select("  PID CMD\n    7 a b\n", &[7]).as_deref(), Some("  PID CMD\n    7 a b\n"));
         assert_eq!(select("CMD\nsh\n", &[7]), None);
         assert_eq!(select("", &[7]), None);
-    }
-
-    #[test]
-    fn a_process_is_among_its_own() {
-        let own = i32::try_from(std::process::id()).expect("a pid");
-        assert!(descendants(own).contains(&own));
-        assert_eq!(descendants(i32::MAX).len(), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 fn hierarchy(version: Version, controllers: &str) -> Hierarchy {
     let controllers = controllers.split_whitespace().map(str::to_owned).collect();
-    Hierarchy { version, controllers, mount: PathBuf::from("/nowhere"), path: "/x".to_owned(), ours: true }
+    Hierarchy { version, controllers, mount: PathBuf::from("/nowhere"), path: "/x".to_owned(), ours: true, delegated: None }
 }
 
 fn v1() -> Place {

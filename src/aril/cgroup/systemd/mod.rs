@@ -22,7 +22,7 @@ pub(super) use properties::{Property, properties};
 
 use super::devices::Devices;
 use crate::config::spec::Spec;
-use crate::config::{Invalid, Pointer};
+use crate::config::{Invalid, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::Host;
 use bus::{Bus, Failure};
@@ -43,6 +43,9 @@ pub struct Unit {
     pub slice: String,
     /// Whether it is the user's own manager that has it.
     pub user: bool,
+    /// The cgroup below the scope that is the container's, `a/b`; nothing where that is the scope itself.
+    #[serde(default)]
+    pub subgroup: String,
     /// Whether it was made: a unit of this name is this one then.
     pub made: bool,
     #[serde(skip)]
@@ -65,7 +68,12 @@ impl Unit {
         let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref()).unwrap_or(Path::new(""));
         let user = is_users(host);
         let (slice, name) = names(path, id, user)?;
-        Ok(Unit { name, slice, user, made: false, description: format!("aril container {id}"), asked: asked(spec)? })
+        let subgroup = super::delegate::subgroup(spec, host)?;
+        if !subgroup.is_empty() && has_suffix(&name, ".slice") {
+            let at = annotations::pointer(annotations::SYSTEMD_SUBGROUP);
+            return Err(Invalid::new(&at, format!("{name} is a slice, and has no cgroup of a container's below it")).into());
+        }
+        Ok(Unit { name, slice, user, subgroup, made: false, description: format!("aril container {id}"), asked: asked(spec)? })
     }
 
     pub(super) fn is_slice(&self) -> bool {
@@ -147,7 +155,8 @@ impl Unit {
     pub(super) fn attach(&self, pid: i32) -> Result<()> {
         let attempt = || -> Result<()> {
             let pids = Value::Array("u".to_owned(), vec![Value::U32(pid.cast_unsigned())]);
-            Bus::open(self.user)?.call("AttachProcessesToUnit", &[Value::str(&self.name), Value::str("/"), pids])?;
+            Bus::open(self.user)?
+                .call("AttachProcessesToUnit", &[Value::str(&self.name), Value::Str(format!("/{}", self.subgroup)), pids])?;
             Ok(())
         };
         attempt().doing(|| format!("cannot have systemd move process {pid} into {}", self.name))
@@ -160,6 +169,11 @@ impl Unit {
         let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]).filter(|end| *end > 0);
         let above: String = ends.map(|end| format!("/{}.slice", &stem[..end])).collect();
         if self.is_slice() { above } else { format!("{above}/{}", self.name) }
+    }
+
+    /// Where the container's cgroup is below that of the unit: nothing, or `/a/b`.
+    pub(super) fn below(&self) -> String {
+        if self.subgroup.is_empty() { String::new() } else { format!("/{}", self.subgroup) }
     }
 
     /// Has it stopped, and waits for that. That it is gone is no error.

@@ -48,7 +48,7 @@ fn a_unit_is_below_its_slices() {
         ("a.slice", "a-b.slice", "/a.slice/a-b.slice"),
     ] {
         let (slice, name) = (slice.to_owned(), name.to_owned());
-        let unit = Unit { name, slice, user: false, made: false, description: String::new(), asked: Vec::new() };
+        let unit = Unit { name, slice, user: false, subgroup: String::new(), made: false, description: String::new(), asked: Vec::new() };
         assert_eq!(unit.path(), path);
     }
 }

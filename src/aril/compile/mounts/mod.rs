@@ -114,6 +114,7 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
         "" => Err(Invalid::new(&mount.at, "a mount needs a type, or the option bind or rbind")),
         "cgroup" => cgroup::mount(plan, subject, root, mount),
         // In a user namespace they can be made only by who owns what they show; else the host's are bound.
+        "proc" if subject.namespaces.joins(PID) && subject.namespaces.makes(USER) => Err(Invalid::new(&mount.at, STRANGE_PROC)),
         "proc" if subject.in_userns() && !shows_own(subject, PID) => bind_instead(plan, subject, root, mount, "/proc"),
         "sysfs" if subject.namespaces.own(USER) && !shows_own(subject, NETWORK) => bind_instead(plan, subject, root, mount, "/sys"),
         "mqueue" if subject.namespaces.own(USER) && !shows_own(subject, IPC) => bind_instead(plan, subject, root, mount, "/dev/mqueue"),
@@ -121,6 +122,10 @@ fn one(plan: &mut Plan, subject: &Subject<'_>, root: Slot, mount: &Mount<'_>) ->
         _ => new(plan, subject, root, mount),
     }
 }
+
+/// The host's procfs would show the host's processes instead.
+const STRANGE_PROC: &str = "the pid namespace that is joined belongs to another user namespace than the container's, which is new: \
+    the kernel gives no procfs of it. Join its user namespace as well";
 
 /// Whether a namespace of this kind belongs to the user namespace that the container will be in: one that is made does, and one that is joined
 /// together with the user namespace (a pod's) does.

@@ -79,6 +79,13 @@ pub fn scheduler(wanted: &Scheduler, at: &Pointer) -> Result<SchedAttr, Invalid>
     })
 }
 
+/// Whether a process with this scheduler cannot have children: with a deadline, unless they are of another policy.
+#[must_use]
+pub fn forbids_fork(wanted: &Scheduler) -> bool {
+    let reset = wanted.flags().iter().flatten().any(|flag| *flag == LinuxSchedulerFlag::SchedResetOnFork);
+    *wanted.policy() == LinuxSchedulerPolicy::SchedDeadline && !reset
+}
+
 fn priority(wanted: &Scheduler, at: &Pointer) -> Result<u32, Invalid> {
     use LinuxSchedulerPolicy as Policy;
     let (at, policy, priority) = (at.of("priority"), wanted.policy(), wanted.priority().unwrap_or(0));

@@ -97,11 +97,23 @@ fn what_shows_a_namespace_is_made_by_who_owns_it() {
         let (new, joined) = (json!({"type": namespace}), json!({"type": namespace, "path": "/proc/9/ns/x"}));
         assert_eq!(with(new_user.clone(), Some(new.clone())), "new", "{kind}");
         assert_eq!(with(new_user.clone(), None), "bound", "{kind}: it is the host's");
-        assert_eq!(with(new_user, Some(joined.clone())), "bound", "{kind}: it is of another user namespace");
+        if kind != "proc" {
+            assert_eq!(with(new_user, Some(joined.clone())), "bound", "{kind}: it is of another user namespace");
+        }
         assert_eq!(with(joined_user.clone(), Some(new)), "new", "{kind}");
         assert_eq!(with(joined_user.clone(), Some(joined)), "new", "{kind}: it is the pod's");
         assert_eq!(with(joined_user, None), "bound", "{kind}: it is the host's");
     }
+}
+
+#[test]
+fn processes_of_the_host_are_not_shown_for_those_of_a_joined_pid_namespace() {
+    let message = refused(|c| {
+        in_new_userns(c, 100_000, 65536);
+        c["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "user"}, {"type": "pid", "path": "/proc/9/ns/pid"}]);
+        c["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+    });
+    assert!(message.ends_with("(/mounts/0)"), "{message}");
 }
 
 #[test]

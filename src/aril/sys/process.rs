@@ -265,6 +265,8 @@ pub struct Stat {
     pub name: String,
     /// Its state: `Z` and `X` are those of a process that has ended.
     pub state: char,
+    /// The pid of its parent.
+    pub parent: i32,
     /// When it began, in clock ticks since boot. With the boot id and the pid it names a process for ever.
     pub start: u64,
 }
@@ -292,8 +294,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let name = head.split_once('(')?.1.to_owned();
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some(Stat { name, state, start })
+    let parent = fields.next()?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some(Stat { name, state, parent, start })
 }
 
 /// This process's network namespace.
@@ -436,7 +439,7 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
-        let expected = |name: &str| Some(Stat { name: name.to_owned(), state: 'S', start: 4242 });
+        let expected = |name: &str| Some(Stat { name: name.to_owned(), state: 'S', parent: 1, start: 4242 });
         assert_eq!(parse_stat(&format!("7 (sh) {rest}")), expected("sh"));
         assert_eq!(parse_stat(&format!("7 (a) Z (b) {rest}")), expected("a) Z (b"));
         assert_eq!(parse_stat("7 (sh) S 1"), None);

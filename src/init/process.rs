@@ -84,10 +84,12 @@ fn loopback() -> Result<()> {
     result
 }
 
-/// Real, effective and saved id. A change of credentials clears the parent-death signal: it is armed again.
+/// Real, effective and saved id. A change of credentials clears the parent-death signal: it is armed again. It also makes a process as dumpable as
+/// the machine's `fs.suid_dumpable` says (proc(5)): those in the container may not trace this one yet, whatever that is.
 fn identity(x: &Executor, change: Sysno, id: u32) -> Result<()> {
     let id = id as usize;
     call(change, [id, id, id, 0, 0, 0])?;
+    sys::prctl(prctl::PR_SET_DUMPABLE, 0)?;
     if !x.free {
         sys::prctl(prctl::PR_SET_PDEATHSIG, general::SIGKILL as usize)?;
     }

@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = suite![
     delete_force_while_poststart_hangs,
     delete_of_a_container_in_the_foreground_is_refused_at_once,
     delete_force_of_a_container_in_the_foreground,
+    delete_force_while_an_exec_stands_still: [Need::Runtime("aril")],
     init_that_ignores_term,
     kill_in_each_status,
     run_passes_every_signal_on,
@@ -353,6 +354,19 @@ fn delete_force_of_a_container_in_the_foreground(t: &Case) {
     c.delete_force().ok();
     assert!(!c.known());
     assert_eq!(code(&mut run), Some(137), "run ends as its container did");
+}
+
+/// The first process of a pid namespace ends when all others have been reaped, and those of an `exec` are reaped by that.
+fn delete_force_while_an_exec_stands_still(t: &Case) {
+    let b = t.bundle();
+    b.bind(&t.mkdir("marks"), "/mnt", &["rbind"]);
+    let c = t.started(&b);
+    let mut exec = background(&c.call("exec", &[], &["sh", "-c", "touch /mnt/in-hook; sleep 1000"]));
+    in_hook(t);
+    assert!(Command::new("kill").args(["-STOP", &exec.id().to_string()]).status().expect("kill").success());
+    c.delete_force().ok();
+    assert!(!c.known());
+    exec.wait().expect("it was ended");
 }
 
 fn init_that_ignores_term(t: &Case) {

@@ -10,6 +10,7 @@ pub const TESTS: &[Test] = suite![
     the_agent_may_let_a_call_go_on,
     the_agent_is_told_whose_calls_they_are,
     metadata_is_passed_on,
+    each_container_has_its_own_agent,
     the_container_is_whole_with_the_filter_in_the_agents_hands,
     a_notified_execve_waits_for_the_agent: [Need::Runtime("aril")],
     a_notified_read_waits_for_the_agent: [Need::Runtime("aril")],
@@ -124,6 +125,28 @@ fn metadata_is_passed_on(t: &Case) {
     b.edit(|c| c["linux"]["seccomp"]["listenerMetadata"] = json!(metadata));
     t.run(&b).ok();
     assert_eq!(agent.told().0["metadata"], json!(metadata));
+}
+
+fn each_container_has_its_own_agent(t: &Case) {
+    // The profile is the same but for these: what is kept of one container's must not reach another.
+    for (n, errno, text) in
+        [(1, EDOM, "Numerical argument out of domain"), (2, libc::EPIPE, "Broken pipe"), (3, EDOM, "Numerical argument out of domain")]
+    {
+        let agent = Agent::at(t, t.path(&format!("agent-{n}")), errno);
+        let b = t.bundle();
+        b.args(&["probe", "mkdirat", "/tmp/x"]);
+        notify(&b, &["mkdirat"], &agent);
+        b.edit(|c| c["linux"]["seccomp"]["listenerMetadata"] = json!(format!("container {n}")));
+        assert_has(t.run(&b).ok(), text);
+        assert_eq!(agent.told().0["metadata"], json!(format!("container {n}")));
+    }
+    // Without a socket there is still nobody to tell.
+    let b = t.bundle();
+    b.edit(|c| {
+        c["linux"]["seccomp"] =
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_NOTIFY"}]})
+    });
+    t.refused(&b);
 }
 
 fn the_container_is_whole_with_the_filter_in_the_agents_hands(t: &Case) {

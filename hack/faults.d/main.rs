@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         let at = Instant::now();
         match part {
             Part::Sweep(verb) => sweep::sweep(&world, *verb, &options.extent, &mut report),
-            Part::Pairs => pairs::pairs(&world, options.extent.calls, &mut report),
+            Part::Pairs => pairs::pairs(&world, &options.extent, &mut report),
             Part::Wear => wear::all(&mut world, options.extent.calls, &mut report),
             Part::Load => load::load(&world, options.load, &mut report),
             Part::Proof => proof::proof(&mut world, &mut report),

@@ -1,7 +1,7 @@
 //! Two commands at once: one stands still at each of its calls while the other runs.
 
 use crate::report::{Report, say};
-use crate::sweep::{baseline, settled};
+use crate::sweep::{Extent, baseline, settled};
 use crate::trace::{End, Fault, Job, Point, Role, Tracer};
 use crate::verbs::{Verb, plain, prepare};
 use crate::world::{Seen, World, alive, id};
@@ -29,7 +29,8 @@ const PAIRS: [(Verb, Other); 9] = [
 ];
 
 /// `most` calls of each, evenly spread.
-pub fn pairs(world: &World, most: Option<usize>, report: &mut Report) {
+pub fn pairs(world: &World, extent: &Extent, report: &mut Report) {
+    let most = extent.calls;
     for (verb, other) in PAIRS {
         let name = match other {
             Other::Command(other) => format!("{} ∥ {}", verb.name(), other.name()),
@@ -50,7 +51,8 @@ pub fn pairs(world: &World, most: Option<usize>, report: &mut Report) {
         let most = if other == Other::Command(Verb::DeleteForce) { Some(most.map_or(60, |most| most.min(60))) } else { most };
         let step = most.map_or(1, |most| calls.div_ceil(most.max(1)).max(1));
         say(&format!("{name}: {} of {calls} calls", calls.div_ceil(step)));
-        for number in (0..calls).step_by(step) {
+        let is_wanted = |number: &usize| extent.only.is_none_or(|(_, from, to)| (from..=to).contains(number));
+        for number in (0..calls).step_by(step).filter(is_wanted) {
             one(world, (verb, other), number, &name, report);
         }
     }
@@ -101,7 +103,8 @@ fn one(world: &World, (verb, other): (Verb, Other), number: usize, name: &str, r
     }
     if let Some(what) = contradiction(world, (verb, other), first, then) {
         report.row(name).wrong += 1;
-        report.finding(format!("{at}: {what}: {}", outcome.error.trim()));
+        let said = std::fs::read_to_string(world.work.join("second.err")).unwrap_or_default();
+        report.finding(format!("{at}: {what}: {}: {}", outcome.error.trim(), said.trim()));
     }
     crate::sweep::recover(world, name, None, &at, report);
 }

@@ -128,11 +128,19 @@ fn limits(world: &World, report: &mut Report) {
     let mut sets: Vec<(&str, Vec<String>)> = Vec::new();
     sets.push(("RLIMIT_NOFILE 3 to 40", (3..=40).map(|n| format!("nofile={n}")).collect()));
     sets.push(("RLIMIT_NPROC 1 to 8", (1..=8).map(|n| format!("nproc={n}")).collect()));
-    let groups: Vec<PathBuf> = (1..=8).filter_map(|mib| limited(world, mib)).collect();
-    if groups.is_empty() {
-        report.skipped.push("memory.max: this host has no memory controller to set here".to_owned());
+    let mut groups: Vec<PathBuf> = Vec::new();
+    for (row, controller, files, unit) in [
+        ("memory.max 1 to 8 MiB", "memory", ["memory.limit_in_bytes", "memory.max"], 1 << 20),
+        // What RLIMIT_NPROC is not for root.
+        ("pids.max 1 to 8", "pids", ["pids.max"; 2], 1),
+    ] {
+        let made: Vec<PathBuf> = (1..=8).filter_map(|n| limited(world, controller, files, n * unit)).collect();
+        if made.is_empty() {
+            report.skipped.push(format!("{row}: this host has no {controller} controller to set here"));
+        }
+        sets.push((row, made.iter().map(|dir| format!("cgroup={}", dir.display())).collect()));
+        groups.extend(made);
     }
-    sets.push(("memory.max 1 to 8 MiB", groups.iter().map(|dir| format!("cgroup={}", dir.display())).collect()));
     for (row, words) in sets {
         for word in &words {
             for verb in [Verb::Create, Verb::Start, Verb::Exec, Verb::Run, Verb::Kill, Verb::Delete] {
@@ -146,12 +154,12 @@ fn limits(world: &World, report: &mut Report) {
 }
 
 /// A cgroup for the runtime itself.
-fn limited(world: &World, mib: u64) -> Option<PathBuf> {
+fn limited(world: &World, controller: &str, files: [&str; 2], limit: u64) -> Option<PathBuf> {
     for hierarchy in &world.hierarchies {
-        let dir = hierarchy.join(format!("{}-memory-{mib}", world.cgroup));
+        let dir = hierarchy.join(format!("{}-{controller}-{limit}", world.cgroup));
         let _ = fs::create_dir(&dir);
-        for file in ["memory.limit_in_bytes", "memory.max"] {
-            if fs::symlink_metadata(dir.join(file)).is_ok() && fs::write(dir.join(file), (mib << 20).to_string()).is_ok() {
+        for file in files {
+            if fs::symlink_metadata(dir.join(file)).is_ok() && fs::write(dir.join(file), limit.to_string()).is_ok() {
                 return Some(dir);
             }
         }

@@ -2,15 +2,17 @@
 
 use super::status::{Verb, allow};
 use super::store::{Intent, Record, Store};
-use super::{Global, Id, Refused, Status, lock, members};
+use super::{Global, Id, Refused, Status, lock, members, unreaped};
 use crate::boot::hooks;
 use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use nix::poll::PollTimeout;
 
+/// So long it mostly takes at most.
+const SOON_MS: u16 = 3000;
 /// So long a killed process may take to end, in milliseconds: one in an uninterruptible sleep does not end at once.
-const DEATH_MS: u16 = 10_000;
+const DEATH_MS: u16 = 5000;
 
 /// `delete`
 ///
@@ -118,8 +120,16 @@ fn end_process(record: &Record) -> Result<()> {
             cgroup.thaw()?;
         }
     }
+    if lock::ended(&pidfd, PollTimeout::from(SOON_MS))? {
+        let _ = sys::process::reap(&pidfd);
+        return Ok(());
+    }
+    // An `exec` that stands still.
+    let held_up = unreaped::of(created.process.pid);
+    held_up.iter().try_for_each(|unreaped| unreaped::end_exec(*unreaped))?;
     if !lock::ended(&pidfd, PollTimeout::from(DEATH_MS))? {
-        return Err(Error::Other(format!("process {} was killed and does not end", created.process.pid)));
+        let why = held_up.first().map(|unreaped| format!(": {unreaped}")).unwrap_or_default();
+        return Err(Error::Other(format!("process {} was killed and does not end{why}", created.process.pid)));
     }
     // A child of ours is reaped; of another's there is nothing to do.
     let _ = sys::process::reap(&pidfd);

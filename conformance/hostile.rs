@@ -21,6 +21,8 @@ pub const TESTS: &[Test] = suite![
     a_mask_is_the_null_device_for_unprivileged_callers_too: [Need::Userns, Need::Runtime("aril")],
     hooks_of_delete_get_no_descriptor_of_its_caller,
     a_fifo_in_another_users_state_root: [Need::Runtime("aril")],
+    a_device_that_the_host_has_by_another_number: [Need::Userns, Need::Runtime("aril")],
+    hooks_in_the_container_read_annotations_of_any_length,
 ];
 
 /// The cgroup in which the container's process is, with room for more of them.
@@ -185,4 +187,22 @@ fn a_fifo_in_another_users_state_root(t: &Case) {
         // It is of no use, and holds nobody up.
         let _ = t.rt(words).without_root().globals(globals.clone()).run();
     }
+}
+
+/// In a user namespace the host's node is bound; what the host has there need not be what was asked for.
+fn a_device_that_the_host_has_by_another_number(t: &Case) {
+    let zero = |minor: u32| json!([{"path": "/dev/zero", "type": "c", "major": 1, "minor": minor}]);
+    let b = t.bundle_sh("probe rdev /dev/zero");
+    b.userns(100_000, 65536).edit(|c| c["linux"]["devices"] = zero(11));
+    assert_has(&t.refused(&b), "cannot make the device /dev/zero (/linux/devices/0)");
+    b.edit(|c| c["linux"]["devices"] = zero(5));
+    assert_has(t.run(&b).ok(), "1:5");
+}
+
+fn hooks_in_the_container_read_annotations_of_any_length(t: &Case) {
+    let b = t.bundle_sh("true");
+    b.hook_sh("createContainer", &format!("wc -c > {}", t.path("length").display()));
+    b.edit(|c| c["annotations"] = json!({"long": "x".repeat(2 << 20)}));
+    t.run(&b).ok();
+    assert!(read(t.path("length")).trim().parse::<usize>().unwrap() > 2 << 20);
 }

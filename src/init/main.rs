@@ -8,6 +8,7 @@
 
 mod console;
 mod copyup;
+mod fork;
 mod hook;
 mod memory;
 mod mounts;

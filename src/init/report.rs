@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::sys::{self, Failure, Result, call, failure, fd};
-use aril_plan::talk::{ANSWER_MAX, About, DETAIL_MAX, Report};
+use aril_plan::talk::{About, DETAIL_MAX, Report};
 use linux_raw_sys::errno;
 use syscalls::Sysno;
 
@@ -116,9 +116,6 @@ impl Talk {
         let mut len = [0; 4];
         self.read(&mut len)?;
         let len = u32::from_le_bytes(len) as usize;
-        if len > ANSWER_MAX {
-            return Err(failure(Sysno::read, errno::EPROTO));
-        }
         if len == 0 {
             return Ok(&[]);
         }

@@ -154,7 +154,7 @@ fn one(x: &mut Executor, talk: &mut Talk, step: u32, op: Op<'static>) -> Result<
     match op {
         Op::Setns { ns, kinds } => call(Sysno::setns, [fd(x.get(ns)?), kinds as usize, 0, 0, 0, 0]).map(drop),
         Op::Unshare { kinds } => call(Sysno::unshare, [kinds as usize, 0, 0, 0, 0, 0]).map(drop),
-        Op::Fork {} => namespaces::fork(talk, step),
+        Op::Fork { shares } => namespaces::fork(talk, step, shares),
         Op::Ask { what: Ask::Copies } => talk.ask_ahead(step),
         Op::Receive { into } => x.set(into, talk.receive_file()?),
         Op::Ask { what: _ } => talk.ask(About::Ask, step, -1).map(drop),

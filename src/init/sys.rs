@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use linux_raw_sys::{errno, general};
 use syscalls::{Sysno, raw::syscall6};
 
@@ -87,18 +88,30 @@ pub(crate) fn block_signals(mask: u64) -> Result<()> {
     call(Sysno::rt_sigprocmask, [general::SIG_SETMASK as usize, (&raw const mask) as usize, 0, 8, 0, 0]).map(drop)
 }
 
-/// Fresh zeroed memory that is never freed.
+/// Fresh zeroed memory that is never freed, aligned for anything.
 pub(crate) fn allocate(len: usize) -> Result<&'static mut [u8]> {
-    let flags = general::MAP_PRIVATE | general::MAP_ANONYMOUS;
-    let at = call(Sysno::mmap, [0, len.max(1), (general::PROT_READ | general::PROT_WRITE) as usize, flags as usize, fd(-1), 0])?;
-    // SAFETY: the kernel just mapped at least `len` zeroed bytes there, and nothing else knows of them.
+    // What is left of the last mapping.
+    static REST: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    const ALIGNED: usize = 16;
+    const MAPPING: usize = 64 << 10; // only the pages that are touched cost something
+    let (at, left) = (REST.0.load(Relaxed), REST.1.load(Relaxed));
+    let size = len.checked_next_multiple_of(ALIGNED).ok_or(failure(Sysno::mmap, errno::ENOMEM))?;
+    let (at, left) = if size <= left { (at, left) } else { (map(size.max(MAPPING))?, size.max(MAPPING)) };
+    REST.0.store(at + size, Relaxed);
+    REST.1.store(left - size, Relaxed);
+    // SAFETY: the kernel mapped at least `left` zeroed bytes there, and nothing else knows of the first of them.
     Ok(unsafe { core::slice::from_raw_parts_mut(at as *mut u8, len) })
+}
+
+fn map(len: usize) -> Result<usize> {
+    let flags = general::MAP_PRIVATE | general::MAP_ANONYMOUS;
+    call(Sysno::mmap, [0, len, (general::PROT_READ | general::PROT_WRITE) as usize, flags as usize, fd(-1), 0])
 }
 
 /// A table of descriptors, each -1.
 pub(crate) fn allocate_fds(len: usize) -> Result<&'static mut [i32]> {
     let bytes = allocate(len * 4)?;
-    // SAFETY: a mapping begins at a page, so it is aligned for i32, and it is `len` of them long.
+    // SAFETY: it is aligned for i32, and `len` of them long.
     let fds = unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<i32>(), len) };
     fds.fill(-1);
     Ok(fds)

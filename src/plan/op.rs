@@ -148,7 +148,10 @@ ops! {
     /// `unshare(2)`.
     2 Unshare { /** `CLONE_NEW*`. */ kinds: u32 }
     /// `clone3(2)` with `CLONE_PARENT`: the child goes on with the next step as the container's first process, the parent ends.
-    3 Fork {}
+    3 Fork {
+        /** It goes on in the memory of the parent, of which no copy is made. (In a new time namespace it would not be then, but by its `execve(2)`.) */
+        shares: bool
+    }
     /// The host does something and answers.
     4 Ask { what: Ask }
     /// `prctl(PR_SET_DUMPABLE)`: an unprivileged host may write the id maps of a dumpable process only.

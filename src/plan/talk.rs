@@ -118,9 +118,6 @@ impl Report {
     }
 }
 
-/// The longest text of a report, in bytes.
+/// The longest text of a report, in bytes. An answer is a `u32` length and as many bytes: the container's state as JSON for hooks in the container,
+/// nothing otherwise.
 pub const DETAIL_MAX: usize = 4096;
-
-/// An answer is a `u32` length and as many bytes: the container's state as JSON after [`About::Created`] (for hooks in the container),
-/// nothing otherwise. This is the longest.
-pub const ANSWER_MAX: usize = 1 << 20;

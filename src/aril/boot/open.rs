@@ -7,7 +7,7 @@ use crate::error::{Doing, Error, Result};
 use crate::sys::{self, mount};
 use nix::fcntl::OFlag;
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -17,21 +17,42 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// The first that cannot be opened, with the part of the configuration that wants it.
-pub fn sources(plan: &Plan, place: &Place, given: Option<&OwnedFd>) -> Result<Vec<OwnedFd>> {
+pub fn sources<'a>(plan: &Plan, place: &Place, given: Option<&'a OwnedFd>) -> Result<Vec<Opened<'a>>> {
     let mut files = Vec::with_capacity(plan.sources.len());
     for (part, source) in &plan.sources {
         let part = &plan.parts[*part];
-        let file = one(source, place, given);
+        let file = match source {
+            Source::Gate | Source::First => given.map(Opened::Given).ok_or_else(|| Error::Other("the container has no gate".to_owned())),
+            source => one(source, place).map(Opened::Here),
+        };
         files.push(file.doing_at(&part.at, || part.what.clone())?);
     }
     Ok(files)
+}
+
+/// A source that is open.
+#[derive(Debug)]
+pub enum Opened<'a> {
+    /// Opened for the plan.
+    Here(OwnedFd),
+    /// What the caller has opened.
+    Given(&'a OwnedFd),
+}
+
+impl AsRawFd for Opened<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Opened::Here(file) => file.as_raw_fd(),
+            Opened::Given(file) => file.as_raw_fd(),
+        }
+    }
 }
 
 /// Opens one; see [`sources`].
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn one(source: &Source, place: &Place, given: Option<&OwnedFd>) -> Result<OwnedFd> {
+pub fn one(source: &Source, place: &Place) -> Result<OwnedFd> {
     match source {
         Source::Tree { path, recursive, change, recursive_change, nofollow, idmap } => {
             let tree = tree(path, *recursive, *nofollow)?;
@@ -55,10 +76,7 @@ pub fn one(source: &Source, place: &Place, given: Option<&OwnedFd>) -> Result<Ow
         Source::Namespace { path, kind } => namespace(path, *kind),
         Source::Null => null(),
         Source::Proc => Ok(mount::new_fs(c"proc", &[], mount::attr::NOSUID | mount::attr::NODEV | mount::attr::NOEXEC)?),
-        Source::Gate | Source::First => match given {
-            Some(file) => file.try_clone().map_err(|e| sys::Error::bare("dup", sys::fs::errno(&e)).into()),
-            None => Err(Error::Other("the container has no gate".to_owned())),
-        },
+        Source::Gate | Source::First => Err(Error::Other("it is the caller's to open".to_owned())),
         Source::Directory { path } => Ok(sys::fs::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, 0)?),
         Source::Log { path } => log(path),
     }
@@ -78,15 +96,7 @@ fn c_path(path: &Path) -> Result<CString> {
 
 /// A detached copy of the tree at a path of the host.
 fn tree(path: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
-    if nofollow {
-        let file = sys::fs::open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
-        return mount::open_tree(file.as_fd(), c"", recursive).map_err(|e| sys::Error::new("open_tree", path, e.errno).into());
-    }
-    Ok(mount::open_tree(cwd(), &c_path(path)?, recursive)?)
-}
-
-fn cwd() -> BorrowedFd<'static> {
-    nix::fcntl::AT_FDCWD
+    Ok(mount::open_tree(&c_path(path)?, recursive, nofollow)?)
 }
 
 /// A namespace, checked to be of the kind that the configuration says.
@@ -138,16 +148,20 @@ fn userns(by: &Userns) -> Result<OwnedFd> {
 /// The null device: whatever stands at its path must be it (CVE-2025-31133).
 fn null_device() -> Result<OwnedFd> {
     let file = sys::fs::open(Path::new("/dev/null"), OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?;
-    let stat = sys::fs::fstat(&file)?;
+    check_null(&file).map(|()| file)
+}
+
+fn check_null(file: &OwnedFd) -> Result<()> {
+    let stat = sys::fs::fstat(file)?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != libc::makedev(1, 3) {
         return Err(Error::Other("/dev/null is not the null device".to_owned()));
     }
-    Ok(file)
+    Ok(())
 }
 
 fn null() -> Result<OwnedFd> {
-    let file = null_device()?;
-    let tree = mount::open_tree(file.as_fd(), c"", false)?;
+    let tree = mount::open_tree(c"/dev/null", false, true)?;
+    check_null(&tree)?;
     let change = mount::Change { set: mount::attr::NOSUID | mount::attr::NOEXEC, clear: mount::attr::NODEV, propagation: libc::MS_PRIVATE };
     mount::set_attr(tree.as_fd(), false, change, None)?;
     Ok(tree)

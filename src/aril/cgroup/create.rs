@@ -86,7 +86,7 @@ pub(super) fn create_in(hierarchy: &mut Hierarchy) -> Result<Member> {
         refuse_used(&dir, hierarchy)?;
     }
     match hierarchy.version {
-        Version::V1 if hierarchy.has("cpuset") => inherit_cpuset(&root, hierarchy.relative())?,
+        Version::V1 if hierarchy.has("cpuset") => inherit_cpuset(&root, &dir, hierarchy)?,
         Version::V1 => {}
         Version::V2 => enable_controllers(&root, hierarchy.relative())?,
     }
@@ -153,19 +153,23 @@ fn explained(error: sys::Error) -> Error {
 }
 
 /// A cpuset of v1 begins without CPUs and without memory nodes, and takes no process so: each level gets what the one above it has.
-fn inherit_cpuset(root: &Dir, relative: &str) -> Result<()> {
-    let mut above: Option<Dir> = None;
-    for (end, _) in relative.match_indices('/').chain([(relative.len(), "")]) {
-        let missing = || sys::Error::new("open", root.path().join(&relative[..end]), Errno::ENOENT);
-        let dir = root.open(&relative[..end])?.ok_or_else(missing)?;
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            if dir.read(file)?.trim().is_empty() {
-                dir.write(file, above.as_ref().unwrap_or(root).read(file)?.trim())?;
+fn inherit_cpuset(root: &Dir, dir: &Dir, hierarchy: &Hierarchy) -> Result<()> {
+    let (relative, mut above) = (hierarchy.relative(), None);
+    let inherit = |dir: &Dir, above: Option<&Dir>, fresh: bool| {
+        ["cpuset.cpus", "cpuset.mems"].into_iter().try_for_each(|file| {
+            if !fresh && !dir.read(file)?.trim().is_empty() {
+                return Ok(());
             }
-        }
-        above = Some(dir);
+            dir.write(file, above.unwrap_or(root).read(file)?.trim())
+        })
+    };
+    for (end, _) in relative.match_indices('/') {
+        let missing = || sys::Error::new("open", root.path().join(&relative[..end]), Errno::ENOENT);
+        let level = root.open(&relative[..end])?.ok_or_else(missing)?;
+        inherit(&level, above.as_ref(), false)?;
+        above = Some(level);
     }
-    Ok(())
+    Ok(inherit(dir, above.as_ref(), hierarchy.ours)?)
 }
 
 /// Hands the controllers down to the cgroup, as far as they can be had: what a limit lacks then, applying the limit explains.
@@ -208,7 +212,7 @@ fn enable_in(dir: &Dir) -> Result<()> {
 fn has_processes(dir: &Dir) -> Result<bool> {
     match dir.read("cgroup.type") {
         Err(error) if error.errno == Errno::ENOENT => Ok(false),
-        kind => Ok(kind?.trim() != "domain" || !dir.read("cgroup.procs")?.is_empty()),
+        kind => Ok(kind?.trim() != "domain" || !dir.procs()?.is_empty()),
     }
 }
 

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// `f_type` of a cgroup v1 hierarchy.
 const CGROUP_SUPER_MAGIC: i64 = 0x0027_e0eb;
 
+/// So much is read at once.
+const PIECE: usize = 4096;
+
 /// Names that leave the directory, go through a link or into another file system are errors.
 const RESOLVE: u64 = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_XDEV | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
 
@@ -133,18 +136,36 @@ impl Dir {
         self.read_of(&self.file(file)?, file)
     }
 
+    /// The lines of `cgroup.procs`, which the kernel may give in any portions.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)` or `read(2)`.
+    pub(super) fn procs(&self) -> sys::Result<String> {
+        let file = "cgroup.procs";
+        self.pread(&self.file(file)?, file, |n| n > 0)
+    }
+
     /// The same of a file that is open, from its start.
     ///
     /// # Errors
     /// The errno of `pread(2)`.
     pub(super) fn read_of(&self, fd: &OwnedFd, file: &str) -> sys::Result<String> {
+        // But for lists of processes a cgroup's file is written by the kernel as a whole: a read that is not filled was the last.
+        self.pread(fd, file, |n| n == PIECE)
+    }
+
+    fn pread(&self, fd: &OwnedFd, file: &str, more: fn(usize) -> bool) -> sys::Result<String> {
         let mut text = Vec::new();
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; PIECE];
         loop {
             let offset = i64::try_from(text.len()).unwrap_or(i64::MAX);
             match nix::sys::uio::pread(fd, &mut buffer, offset) {
-                Ok(0) => return Ok(String::from_utf8_lossy(&text).into_owned()),
-                Ok(n) => text.extend(&buffer[..n]),
+                Ok(n) => {
+                    text.extend(&buffer[..n]);
+                    if !more(n) {
+                        return Ok(String::from_utf8_lossy(&text).into_owned());
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(sys::Error::new("read", self.path.join(file), errno)),
             }
@@ -172,14 +193,24 @@ impl Dir {
     /// # Errors
     /// The errno of `openat2(2)` or `write(2)`.
     pub(super) fn write(&self, file: &str, text: &str) -> sys::Result<()> {
+        self.write_each(file, [text])
+    }
+
+    /// Writes several texts to a file, each in one `write(2)`.
+    ///
+    /// # Errors
+    /// The errno of `openat2(2)` or of the first `write(2)` that failed.
+    pub(super) fn write_each<T: AsRef<str>>(&self, file: &str, texts: impl IntoIterator<Item = T>) -> sys::Result<()> {
         let fd = self.at(file.as_ref(), OFlag::O_WRONLY)?;
-        loop {
-            match nix::unistd::write(&fd, text.as_bytes()) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(sys::Error { call: format!("write {text:?} to {:?}", self.path.join(file)), errno }),
+        for text in texts {
+            let text = text.as_ref();
+            while let Err(errno) = nix::unistd::write(&fd, text.as_bytes()) {
+                if errno != Errno::EINTR {
+                    return Err(sys::Error { call: format!("write {text:?} to {:?}", self.path.join(file)), errno });
+                }
             }
         }
+        Ok(())
     }
 
     /// Where it is, for messages.

@@ -87,7 +87,7 @@ mod tests {
             setgroups: true,
             capabilities: u64::MAX,
             bounding: u64::MAX,
-            last_capability: 40,
+            known_capabilities: u64::MAX >> 23,
             cgroups,
             apparmor: false,
             selinux: false,

@@ -10,7 +10,6 @@
 //! An absolute default is found again whoever deletes the container. `slice:prefix:name` is systemd's form (`unit.rs`); without systemd it is a relative path.
 //! Cgroups above the container's that do not exist are made and stay: other containers and their manager's limits come to live in them.
 
-use super::dir::Dir;
 use super::mounts::{self, Mounted, Own};
 use super::systemd::Unit;
 use crate::config::spec::Spec;
@@ -224,8 +223,7 @@ fn writable(mounted: &Mounted, path: &str) -> bool {
 fn survey(mounted: Mounted, path: String) -> Result<Hierarchy> {
     let mut hierarchy =
         Hierarchy { version: mounted.version, controllers: mounted.controllers, mount: mounted.mount, path, ours: false, delegated: None };
-    let root = Dir::mount(&hierarchy.mount)?;
-    hierarchy.ours = root.open(hierarchy.relative())?.is_none();
+    hierarchy.ours = !crate::sys::fs::exists(nix::fcntl::AT_FDCWD, &hierarchy.directory())?;
     Ok(hierarchy)
 }
 
@@ -244,7 +242,7 @@ mod tests {
             setgroups: true,
             capabilities,
             bounding: capabilities,
-            last_capability: 40,
+            known_capabilities: u64::MAX >> 23,
             cgroups,
             apparmor: false,
             selinux: false,

@@ -160,7 +160,7 @@ pub(super) fn below(dir: &Dir) -> Result<BTreeSet<i32>> {
 
 /// The processes in a cgroup itself.
 fn of(dir: &Dir) -> Result<BTreeSet<i32>> {
-    let own = match dir.read("cgroup.procs") {
+    let own = match dir.procs() {
         // A threaded cgroup below has threads of processes that are listed above it.
         Err(error) if error.errno == Errno::EOPNOTSUPP => String::new(),
         text => if_there(text)?,

@@ -3,7 +3,6 @@
 use crate::error::{Doing, Error, Result};
 use crate::sys;
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Who asks, as far as the state root depends on it.
@@ -54,7 +53,7 @@ fn default(caller: &Caller) -> PathBuf {
 
 /// Whether a path leads to `/`, by whatever spelling or link.
 fn is_slash(path: &Path) -> bool {
-    let identity = |path: &Path| std::fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+    let identity = |path: &Path| nix::sys::stat::stat(path).map(|it| (it.st_dev, it.st_ino)).ok();
     identity(path).is_some_and(|it| Some(it) == identity(Path::new("/")))
 }
 

@@ -114,7 +114,7 @@ mod tests {
             setgroups: true,
             capabilities: 0,
             bounding: 0,
-            last_capability: 40,
+            known_capabilities: u64::MAX >> 23,
             cgroups,
             apparmor: false,
             selinux: false,

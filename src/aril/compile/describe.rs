@@ -33,7 +33,7 @@ pub fn arguments(op: &Op<'_>) -> String {
         Op::Exec { args, env } => format!("with arguments {}, {}", list(args), variables(env)),
         Op::Seccomp { flags, filter } => format!("{} instructions{}", filter.len() / 8, seccomp_flags(*flags)),
         Op::Network {} => "made by the host in the meantime".to_owned(),
-        Op::Fork {} | Op::KeepCaps {} | Op::NoNewPrivileges {} => String::new(),
+        Op::Fork { .. } | Op::KeepCaps {} | Op::NoNewPrivileges {} => String::new(),
         other => of_mounts(other).or_else(|| of_credentials(other)).unwrap_or_default(),
     }
 }

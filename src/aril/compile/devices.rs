@@ -97,6 +97,11 @@ fn bind(plan: &mut Plan, subject: &Subject<'_>, root: Slot, node: &Node) {
     let target = plan.slot();
     plan.push(Op::Target { into: target, root, path: &node.path, kind: Kind::File, like: Slot::NONE });
     mounts::attach(plan, tree, target);
+    if node.at != Pointer::to("/linux/devices") {
+        // The host may have something else at that path: the step fails unless it is the node.
+        let Node { mode, major, minor, uid, gid, .. } = *node;
+        plan.push(Op::Mknod { at: root, path: &node.path, mode, major, minor, uid, gid });
+    }
 }
 
 /// The nodes of the container: those that every one has and those that stand at a pointer, which win.

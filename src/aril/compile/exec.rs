@@ -62,6 +62,6 @@ fn join(plan: &mut Plan, subject: &Subject<'_>, kinds: u32) {
     }
     if kinds & PID != 0 {
         plan.part(&Pointer::to("/linux/namespaces"), "cannot make the process");
-        plan.push(Op::Fork {});
+        plan.push(Op::Fork { shares: true });
     }
 }

@@ -169,7 +169,7 @@ pub fn enter(plan: &mut Plan, namespaces: &Namespaces, host: &Host, setgroups: b
         plan.push(Op::Loopback {});
     }
     plan.part(&Pointer::to("/linux/namespaces"), "cannot make the container's first process");
-    plan.push(Op::Fork {});
+    plan.push(Op::Fork { shares: false });
 }
 
 /// Into the cgroup that is the payload's own: after the cgroup namespace is made, which begins at the container's.

@@ -31,7 +31,7 @@ fn root() -> Host {
         setgroups: true,
         capabilities: u64::MAX,
         bounding: u64::MAX,
-        last_capability: 40,
+        known_capabilities: u64::MAX >> 23,
         cgroups: Cgroups::Unified,
         apparmor: false,
         selinux: false,

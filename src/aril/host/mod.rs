@@ -34,10 +34,10 @@ pub struct Host {
     pub setgroups: bool,
     /// Effective capabilities, a bit each.
     pub capabilities: u64,
-    /// Capabilities of the bounding set, a bit each.
+    /// Capabilities of the bounding set, a bit each. Known only of those that [`Host::probe_bounding`] was asked for.
     pub bounding: u64,
-    /// The highest capability that the kernel knows.
-    pub last_capability: u8,
+    /// Capabilities that the kernel knows. Likewise.
+    pub known_capabilities: u64,
     /// Cgroup file systems.
     pub cgroups: Cgroups,
     /// AppArmor is enabled. Known only after [`Host::probe_modules`].
@@ -66,16 +66,15 @@ impl Host {
         let euid = sys::process::geteuid();
         let in_userns = sys::process::in_userns()?;
         let denied = || sys::fs::read_text(std::path::Path::new("/proc/self/setgroups"), 16).is_ok_and(|text| text.trim_end() == "deny");
-        let (capabilities, bounding, last_capability) = sys::process::capabilities()?;
         Ok(Host {
             kernel,
             euid,
             egid: sys::process::getegid(),
             in_userns,
             setgroups: !(in_userns && denied()),
-            capabilities,
-            bounding,
-            last_capability,
+            capabilities: sys::process::capabilities()?,
+            bounding: 0,
+            known_capabilities: 0,
             cgroups: match sys::fs::statfs_type(c"/sys/fs/cgroup") {
                 Ok(sys::fs::CGROUP2_SUPER_MAGIC) => Cgroups::Unified,
                 Ok(sys::fs::TMPFS_MAGIC) => Cgroups::Split,
@@ -93,6 +92,11 @@ impl Host {
         self.apparmor = read("/sys/module/apparmor/parameters/enabled").starts_with('Y');
         // Mounted wherever SELinux is enabled; without it the kernel has no such file system.
         self.selinux = sys::fs::statfs_type(c"/sys/fs/selinux") == Ok(sys::fs::SELINUX_MAGIC);
+    }
+
+    /// Looks for these capabilities alone: there is no call that tells of all.
+    pub fn probe_bounding(&mut self, asked: u64) {
+        (self.bounding, self.known_capabilities) = sys::process::bounding(asked);
     }
 
     /// Whether this process may do in its user namespace what root may.

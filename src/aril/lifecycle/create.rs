@@ -1,5 +1,6 @@
 //! `create`: from a bundle to a container that waits for `start`. `run` goes the same way.
 
+use super::descriptors::Descriptors;
 use super::filters::{self, Kept};
 use super::store::{Created, GATE, Identity, Intent, Line, Record, Store};
 use super::{Creation, Global, Id, Status, delete, extensions, home, notify, pidfd, rootless, state_file, why};
@@ -10,7 +11,7 @@ use crate::cgroup::{self, Cgroup, Limits, Place};
 use crate::compile::hooks::Hooks;
 use crate::compile::intel_rdt::{self, Wanted};
 use crate::compile::plan::Network;
-use crate::compile::{self, Plan, Request, Source, process::limits_from_outside};
+use crate::compile::{self, Plan, Request, Source, process::capabilities::asked, process::limits_from_outside};
 use crate::config::{self, Invalid, Loaded, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::{Host, KERNEL_FLOOR, TooOld};
@@ -76,6 +77,7 @@ pub fn prepare(global: &Global, creation: &Creation, mode: Mode) -> Result<Prepa
     let path = creation.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let mut loaded = config::load(&path)?;
     let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    host.probe_bounding(asked(loaded.spec.process().as_ref().and_then(|process| process.capabilities().as_ref())));
     let labels = loaded.spec.process().as_ref().is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     if labels || loaded.spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some()) {
         host.probe_modules();
@@ -192,6 +194,8 @@ pub struct Made {
     pub terminal: Option<OwnedFd>,
     /// The hooks.
     pub hooks: Hooks,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
 }
 
 /// `create`
@@ -205,7 +209,10 @@ pub fn create(global: &Global, creation: &Creation) -> Result<()> {
         // Nobody lets it go any more, and it ends.
         let error = Err(error).doing(|| format!("cannot let go of container {}", creation.id));
         made.undo(global, &creation.id).and(error)
-    })
+    })?;
+    // This process ends next, and with it what it has open: nothing is closed one by one.
+    std::mem::forget(made);
+    Ok(())
 }
 
 impl Made {
@@ -238,10 +245,10 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
     let store = Store::claim(global, &creation.id)?;
     let mut making = Making { log: &global.log, creation, console, pidfd_socket, terminal: None, record, prepared: &mut prepared };
     match making.all(&store, mode) {
-        Ok(executor) => {
+        Ok((executor, cgroup)) => {
             let Making { terminal, record, .. } = making;
             let steps = record.created.as_ref().map(|c| c.steps.clone()).unwrap_or_default();
-            Ok(Made { store, record, executor, steps, terminal, hooks: prepared.hooks })
+            Ok(Made { store, record, executor, steps, terminal, hooks: prepared.hooks, cgroup })
         }
         Err(error) => {
             if let Err(left) = delete::destroy(global, &store, &creation.id, Some(&making.record)) {
@@ -249,34 +256,6 @@ pub fn make(global: &Global, creation: &Creation, mode: Mode) -> Result<Made> {
                 return Err(Error::Other(format!("{}; and then {}", error.chain(), left.chain())));
             }
             Err(error)
-        }
-    }
-}
-
-/// The descriptors that the container inherits: first those of socket activation (sd_listen_fds(3)), then those of `--preserve-fds`.
-pub(super) struct Descriptors {
-    pub(super) count: u32,
-    /// How the container's process learns of the sockets: it is process 1.
-    pub(super) env: Vec<String>,
-}
-
-impl Descriptors {
-    pub(super) fn of(preserve_fds: u32) -> Result<Descriptors> {
-        let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
-        let mine = number("LISTEN_PID") == Some(std::process::id());
-        let sockets = number("LISTEN_FDS").filter(|_| mine).unwrap_or(0);
-        let mut env = Vec::new();
-        if sockets > 0 {
-            env.extend([format!("LISTEN_FDS={sockets}"), "LISTEN_PID=1".to_owned()]);
-            env.extend(std::env::var("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
-        }
-        let count = sockets.saturating_add(preserve_fds);
-        let missing = (3..).take(usize::try_from(count).unwrap_or(usize::MAX)).find(|number| !sys::fs::is_inherited(*number));
-        match missing {
-            Some(number) => {
-                Err(Error::Other(format!("descriptor {number} is not open: --preserve-fds {}, LISTEN_FDS {sockets}", preserve_fds)))
-            }
-            None => Ok(Descriptors { count, env }),
         }
     }
 }
@@ -320,7 +299,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// The order is forced: the record before anything it speaks of, the cgroup before the process that is born in it.
-    fn all(&mut self, store: &Store, mode: Mode) -> Result<Executor> {
+    fn all(&mut self, store: &Store, mode: Mode) -> Result<(Executor, Cgroup)> {
         store.append(&Line::Intent(Box::new(self.record.intent.clone())))?;
         if self.prepared.notifies {
             notify::prepare(store)?;
@@ -342,8 +321,8 @@ impl Making<'_> {
         if let Some((group, wanted)) = self.record.intent.resctrl.as_ref().zip(self.prepared.resctrl.as_ref()) {
             group.create(wanted)?;
         }
-        let made = self.within(store, mode, &mut cgroup);
-        made.map_err(|error| why::explained(error, Some(&cgroup)))
+        let executor = self.within(store, mode, &mut cgroup).map_err(|error| why::explained(error, Some(&cgroup)))?;
+        Ok((executor, cgroup))
     }
 
     /// The process, in its cgroup.
@@ -431,7 +410,7 @@ impl Making<'_> {
 
 impl Attend for Making<'_> {
     fn copy(&mut self, source: &Source) -> Result<OwnedFd> {
-        open::one(source, &self.prepared.place, None)
+        open::one(source, &self.prepared.place)
     }
 
     fn attend(&mut self, plan: &Plan, step: u32, executor: &Child, file: Option<OwnedFd>) -> Result<Vec<u8>> {

@@ -1,7 +1,8 @@
 //! `exec`: another process in a container that runs.
 
 use super::compact::{self, Compact};
-use super::create::{Descriptors, kept_terminal, limits, oom_score_adj, write_pid_file};
+use super::create::{kept_terminal, limits, oom_score_adj, write_pid_file};
+use super::descriptors::Descriptors;
 use super::status::{Verb, allow};
 use super::store::Store;
 use super::{Global, Id, Refused, Status, home, pidfd, terminal, why};
@@ -13,6 +14,7 @@ use crate::cgroup::join::Below;
 use crate::cgroup::{Cgroup, Frozen};
 use crate::compile::exec::Joining;
 use crate::compile::namespaces::{self, MOUNT};
+use crate::compile::process::capabilities::asked;
 use crate::compile::process::scheduling::affinity;
 use crate::compile::seccomp::{Filter, Listener};
 use crate::compile::{Plan, Request, Source};
@@ -68,7 +70,8 @@ fn attempt(global: &Global, execution: &Execution) -> Result<u8> {
     let console = console(&loaded, execution)?;
     let pidfd_socket = pidfd::connect(execution.pidfd_socket.as_deref())?;
     let process = loaded.spec.process().as_ref().ok_or_else(|| Error::Other("there is no process".to_owned()))?;
-    let host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    let mut host = Host::probe().doing(|| "cannot look at this machine".to_owned())?;
+    host.probe_bounding(asked(process.capabilities().as_ref()));
     let (first, cgroup) = ready(&store, &compact, execution)?;
     let mut prepared =
         Prepared { execution, compact: &compact, loaded: &loaded, process, filter: filter.as_ref(), descriptors, host, first };

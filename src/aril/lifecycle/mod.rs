@@ -4,6 +4,7 @@ pub mod allocation;
 pub mod compact;
 pub mod create;
 pub mod delete;
+mod descriptors;
 pub mod events;
 pub mod exec;
 pub mod exec_process;
@@ -19,6 +20,8 @@ pub mod list;
 pub mod lock;
 pub mod matching;
 mod members;
+#[cfg(test)]
+mod mutations;
 pub mod network;
 pub mod notify;
 pub mod pause;

@@ -81,7 +81,7 @@ mod tests {
             setgroups: true,
             capabilities,
             bounding: capabilities,
-            last_capability: 40,
+            known_capabilities: u64::MAX >> 23,
             cgroups: Cgroups::Unified,
             apparmor: false,
             selinux: false,

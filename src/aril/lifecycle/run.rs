@@ -26,7 +26,8 @@ pub fn run(global: &Global, running: &Running) -> Result<u8> {
         Err(error) => return made.undo(global, id).and(Err(error)),
         Ok(relay) => relay,
     };
-    let Made { store, record, executor, steps, .. } = made;
+    let Made { store, record, executor, steps, cgroup, .. } = made;
+    drop(cgroup);
     start::begin(global, &store, id, &record, &executor.talk, &steps, Unstarted::Goes)?;
     let Some(signals) = signals else {
         let _ = store.unlock();

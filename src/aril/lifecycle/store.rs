@@ -19,6 +19,7 @@ use crate::cgroup::{Cgroup, Place};
 use crate::error::{Doing, Error, Result};
 use crate::sys::{self, Errno};
 use nix::fcntl::OFlag;
+use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// The name of the record.
@@ -37,6 +38,8 @@ pub struct Store {
     root: OwnedFd,
     dir: OwnedFd,
     id: Id,
+    /// The record, open at its end, once this process has written a whole line of it under its lock.
+    record: RefCell<Option<OwnedFd>>,
 }
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW);
@@ -60,7 +63,7 @@ impl Store {
             Ok(dir)
         });
         let store = match claimed {
-            Ok(dir) => Store { root, dir, id: id.clone() },
+            Ok(dir) => Store { root, dir, id: id.clone(), record: RefCell::default() },
             Err(error) => {
                 let _ = sys::fs::rmdirat(&root, id.as_str());
                 return Err(error).doing(|| format!("cannot lock the state directory of {id}"));
@@ -103,7 +106,7 @@ impl Store {
         if let Some(owner) = foreign::whose(dir.as_fd())? {
             return Err(Refused::Foreign { id: id.clone(), owner, root: global.root.display().to_string() }.into());
         }
-        Ok(Store { root, dir, id: id.clone() })
+        Ok(Store { root, dir, id: id.clone(), record: RefCell::default() })
     }
 
     /// The directory.
@@ -189,6 +192,7 @@ impl Store {
     /// # Errors
     /// A call failed.
     pub fn unlock(&self) -> Result<()> {
+        self.record.take();
         Ok(sys::fs::unlock(&self.dir)?)
     }
 
@@ -206,10 +210,18 @@ impl Store {
     pub fn append(&self, line: &Line) -> Result<()> {
         let attempt = || -> Result<()> {
             let text = line.text()?;
-            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_APPEND;
-            let file = sys::fs::openat(&self.dir, RECORD, flags, 0o600)?;
-            sys::fs::cut_torn_line(&file, RECORD)?;
-            Ok(sys::fs::write_all(&file, text.as_bytes(), RECORD)?)
+            let file = match self.record.take() {
+                Some(file) => file,
+                None => {
+                    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_APPEND;
+                    let file = sys::fs::openat(&self.dir, RECORD, flags, 0o600)?;
+                    sys::fs::cut_torn_line(&file, RECORD)?;
+                    file
+                }
+            };
+            sys::fs::write_all(&file, text.as_bytes(), RECORD)?;
+            self.record.replace(Some(file));
+            Ok(())
         };
         attempt().doing(|| format!("cannot write the record of {}", self.id))
     }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::sys::process::{Child, Exit, pidfd_send_signal, wait};
 use crate::sys::{self, Errno};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{self, SetArg, Termios};
 use std::fs::File;
@@ -21,8 +21,9 @@ impl Signals {
     /// # Errors
     /// The errno of `sigprocmask(2)` or `signalfd(2)`.
     pub fn block() -> Result<Signals> {
-        // A fault of this process's own ends it all the same: the kernel unblocks what it forces (signal(7)).
-        let set = SigSet::all();
+        // A fault of this process's own ends it all the same: the kernel unblocks what it forces (signal(7)). That a child has ended its pidfd says.
+        let mut set = SigSet::all();
+        set.remove(Signal::SIGCHLD);
         set.thread_block().map_err(|e| sys::Error::bare("sigprocmask", e))?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
         Ok(Signals(fd.map_err(|e| sys::Error::bare("signalfd", e))?))
@@ -97,7 +98,6 @@ fn wait_for(child: &Child, signals: &Signals, carrier: Option<&Carrier>) -> Resu
 
 fn pass_on(child: &Child, signal: i32, carrier: Option<&Carrier>) -> Result<()> {
     match (signal, carrier) {
-        (libc::SIGCHLD, _) => Ok(()),
         (libc::SIGWINCH, Some(carrier)) => {
             carrier.resize();
             Ok(())

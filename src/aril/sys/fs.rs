@@ -156,7 +156,8 @@ pub fn read_link(path: &Path) -> Result<std::path::PathBuf> {
 ///
 /// # Errors
 /// The errno of `fstatat(2)`, but for `ENOENT`.
-pub fn exists(dir: impl AsFd, name: &str) -> Result<bool> {
+pub fn exists(dir: impl AsFd, name: impl AsRef<Path>) -> Result<bool> {
+    let name = name.as_ref();
     match nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(true),
         Err(Errno::ENOENT) => Ok(false),
@@ -182,6 +183,23 @@ pub fn names(dir: impl AsFd) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// What one `read(2)` of a file of procfs gives, up to 4096 bytes: all of what the kernel writes as a whole, such as a sysctl or `/proc/PID/stat`.
+/// What is no UTF-8 is replaced.
+///
+/// # Errors
+/// The errno of `open(2)` or `read(2)`.
+pub fn read_once(path: &Path) -> Result<String> {
+    let file = open(path, OFlag::O_RDONLY, 0)?;
+    let mut buffer = [0; 4096];
+    loop {
+        match nix::unistd::read(&file, &mut buffer) {
+            Ok(n) => return Ok(String::from_utf8_lossy(&buffer[..n]).into_owned()),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::new("read", path, e)),
+        }
+    }
 }
 
 /// Reads a file of at most `max` bytes that is UTF-8.

@@ -32,16 +32,16 @@ pub mod attr {
     pub const NOSYMFOLLOW: u64 = 0x0020_0000;
 }
 
-/// `open_tree(2)` with `OPEN_TREE_CLONE`: a detached copy of what is at a path. An empty path means the descriptor itself.
+/// `open_tree(2)` with `OPEN_TREE_CLONE`: a detached copy of what is at a path; with `nofollow` also where that is a symbolic link.
 ///
 /// # Errors
 /// The errno of the call.
-pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> Result<OwnedFd> {
-    let empty = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+pub fn open_tree(path: &CStr, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
     let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
-    let flags = general::OPEN_TREE_CLONE | general::OPEN_TREE_CLOEXEC | (recursive | empty).cast_unsigned();
+    let nofollow = if nofollow { libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT } else { 0 };
+    let flags = general::OPEN_TREE_CLONE | general::OPEN_TREE_CLOEXEC | (recursive | nofollow).cast_unsigned();
     // SAFETY: the path is a C string.
-    let result = unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) };
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
     owned(result, "open_tree", path)
 }
 

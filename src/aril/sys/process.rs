@@ -31,29 +31,31 @@ pub fn getegid() -> u32 {
     nix::unistd::getegid().as_raw()
 }
 
-/// The effective capabilities of this process, its bounding set, and the highest capability that the kernel knows.
+/// The effective capabilities of this process.
 ///
 /// # Errors
 /// The errno of `capget(2)`.
-pub fn capabilities() -> Result<(u64, u64, u8)> {
+pub fn capabilities() -> Result<u64> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
     let mut data = [0_u32; 6];
     // SAFETY: version 3 takes a header of two words and fills in six.
     let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
     Errno::result(result).map_err(|e| Error::bare("capget", e))?;
-    let effective = u64::from(data[0]) | (u64::from(data[3]) << 32);
-    let (mut bounding, mut last) = (0, 0);
-    for capability in 0..64_u8 {
+    Ok(u64::from(data[0]) | (u64::from(data[3]) << 32))
+}
+
+/// Which of these capabilities are in this process's bounding set, and which of them the kernel knows: a call for each (`PR_CAPBSET_READ`).
+#[must_use]
+pub fn bounding(asked: u64) -> (u64, u64) {
+    let (mut bounding, mut known) = (0, 0);
+    for capability in (0..64_u32).filter(|capability| asked >> capability & 1 != 0) {
         // SAFETY: numbers alone.
-        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
-            1 => bounding |= 1 << capability,
-            0 => {}
-            _ => break,
-        }
-        last = capability;
+        let there = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
+        bounding |= u64::from(there == 1) << capability;
+        known |= u64::from(there >= 0) << capability;
     }
-    Ok((effective, bounding, last))
+    (bounding, known)
 }
 
 /// The tasks (threads) of a process; none if it has gone.
@@ -70,11 +72,18 @@ pub fn tasks(pid: i32) -> Vec<i32> {
 /// # Errors
 /// The errno of reading `/proc/self/uid_map`.
 pub fn in_userns() -> Result<bool> {
-    match super::fs::read_text(Path::new("/proc/self/uid_map"), 1 << 16) {
-        Ok(map) => Ok(map.split_ascii_whitespace().ne(["0", "0", "4294967295"])),
-        Err(Error { errno: Errno::ENOENT, .. }) if super::fs::statfs_type(c"/proc") == Ok(super::fs::PROC_SUPER_MAGIC) => Ok(false), // a kernel without them
-        Err(other) => Err(other),
+    // This process stays in the one in which it began.
+    static IN_USERNS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    if let Some(known) = IN_USERNS.get() {
+        return Ok(*known);
     }
+    let found = match super::fs::read_once(Path::new("/proc/self/uid_map")) {
+        // After such a line there is none.
+        Ok(map) => map.split_ascii_whitespace().ne(["0", "0", "4294967295"]),
+        Err(Error { errno: Errno::ENOENT, .. }) if super::fs::statfs_type(c"/proc") == Ok(super::fs::PROC_SUPER_MAGIC) => false, // a kernel without them
+        Err(other) => return Err(other),
+    };
+    Ok(*IN_USERNS.get_or_init(|| found))
 }
 
 /// A new process.
@@ -276,8 +285,7 @@ pub fn start_time(pid: i32) -> Result<u64> {
 /// The errno of reading the file (`ENOENT` or `ESRCH` where there is no such process), `EINVAL` if it cannot be understood.
 pub fn stat(pid: i32) -> Result<Stat> {
     let path = format!("/proc/{pid}/stat");
-    let bytes = super::fs::read_bytes(Path::new(&path), 1 << 16)?;
-    parse_stat(&String::from_utf8_lossy(&bytes)).ok_or_else(|| Error::new("read", path, Errno::EINVAL))
+    parse_stat(&super::fs::read_once(Path::new(&path))?).ok_or_else(|| Error::new("read", path, Errno::EINVAL))
 }
 
 /// The second field is the name in parentheses, and may hold anything.
@@ -349,7 +357,7 @@ pub fn ignore_broken_pipes() -> Result<()> {
 /// # Errors
 /// The errno of reading the file.
 pub fn boot_id() -> Result<String> {
-    Ok(super::fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64)?.trim_end().to_owned())
+    Ok(super::fs::read_once(Path::new("/proc/sys/kernel/random/boot_id"))?.trim_end().to_owned())
 }
 
 /// `prlimit(2)` of another process.

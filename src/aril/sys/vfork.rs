@@ -21,7 +21,7 @@ pub(super) unsafe fn clone3(
     child: unsafe extern "C" fn(*const c_void) -> !,
     data: *const c_void,
 ) -> Result<i32, Errno> {
-    let mut stack = vec![0_u128; STACK / size_of::<u128>()]; // aligned as a stack is
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>()); // aligned as a stack is, and not touched before it is used
     args.flags |= u64::from(general::CLONE_VM | general::CLONE_VFORK);
     args.stack = stack.as_mut_ptr() as u64;
     args.stack_size = STACK as u64;

@@ -91,7 +91,7 @@ pub(in crate::cgroup) fn replace_v1(dir: &Dir, devices: &Devices) -> crate::Resu
 }
 
 fn write_all(dir: &Dir, file: &str, rules: &[Rule]) -> sys::Result<()> {
-    rules.iter().flat_map(lines).try_for_each(|line| dir.write(file, &line))
+    if rules.is_empty() { Ok(()) } else { dir.write_each(file, rules.iter().flat_map(lines)) }
 }
 
 /// A rule as the kernel reads it; `a` with numbers would be every device, so it is said as two.

@@ -81,8 +81,7 @@ impl Grantable {
     /// In a user namespace that the process makes or joins: all that the kernel knows.
     #[must_use]
     pub fn in_userns(host: &Host) -> Self {
-        let all = u64::MAX >> (63 - host.last_capability.min(63));
-        Grantable { bounding: all, permitted: all }
+        Grantable { bounding: host.known_capabilities, permitted: host.known_capabilities }
     }
 }
 
@@ -115,6 +114,12 @@ pub fn resolve(sets: Option<&LinuxCapabilities>, at: &Pointer, grantable: Granta
     Sets { bounding, effective, permitted, inheritable, ambient }
 }
 
+/// Every capability that is in one of the sets: what has to be known of the machine before they are resolved.
+#[must_use]
+pub fn asked(sets: Option<&LinuxCapabilities>) -> u64 {
+    sets.map_or(0, |sets| mask(sets.bounding()) | mask(sets.permitted()))
+}
+
 fn mask(set: &Option<Capabilities>) -> u64 {
     let of = |set: &Capabilities| (0..).zip(TABLE).filter(|(_, (c, _))| set.contains(c)).map(|(bit, _)| 1 << bit).sum();
     set.as_ref().map_or(0, of)
@@ -145,7 +150,7 @@ mod tests {
             setgroups: true,
             capabilities,
             bounding: capabilities,
-            last_capability: 40,
+            known_capabilities: u64::MAX >> 23,
             cgroups: Cgroups::Unified,
             apparmor: false,
             selinux: false,
@@ -194,7 +199,7 @@ mod tests {
     #[test]
     fn a_user_namespace_has_all_that_the_kernel_knows() {
         let mut old = host(0);
-        old.last_capability = 37;
+        old.known_capabilities = u64::MAX >> (63 - 37);
         let names = ["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"];
         let (sets, warnings) = resolved(json!({"bounding": names}), Grantable::in_userns(&old));
         assert_eq!(sets.bounding, SYS_ADMIN);

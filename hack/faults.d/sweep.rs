@@ -250,7 +250,7 @@ pub fn recover(world: &World, row: &str, residue: Option<&Residue>, what: &str, 
     let (mut end, mut said) = plain(world, &["delete", "--force", id()]);
     let left = settled(world);
     // Once more is no error. (Not each time: that would take as long as all the rest.)
-    if end == End::Code(0) && (residue.is_none() || report.total().points % 8 == 0) {
+    if end == End::Code(0) && (residue.is_none() || report.total().points.is_multiple_of(8)) {
         (end, said) = plain(world, &["delete", "--force", id()]);
     }
     if end == End::Hung {

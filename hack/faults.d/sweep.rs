@@ -89,6 +89,8 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
             return;
         }
     };
+    // To make a container takes more calls than all the rest.
+    let budget = extent.budget.map(|budget| if verb.before() == Before::Nothing || extent.sample { budget } else { budget / 2 });
     let count = |role| baseline.calls.get(&role).map_or(0, Vec::len);
     say(&format!("{}: {} calls on the host's side, {} on the container's", verb.name(), count(Role::Host), count(Role::Container)));
     for role in [Role::Host, Role::Container] {
@@ -101,7 +103,7 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
             .filter(|point| applies(point.fault, &calls[point.number], verb))
             .collect();
         let begun = Instant::now();
-        if extent.budget.is_some() {
+        if budget.is_some() {
             // Where the time is short, what was tested is spread over all of them, the same ones at every run.
             let mut random = crate::wear::Random(0x2545_f491_4f6c_dd1d);
             for n in (1..points.len()).rev() {
@@ -109,7 +111,7 @@ pub fn sweep(world: &World, verb: Verb, extent: &Extent, report: &mut Report) {
             }
         }
         for (done, point) in points.iter().enumerate() {
-            if extent.budget.is_some_and(|budget| begun.elapsed() > budget / 2) {
+            if budget.is_some_and(|budget| begun.elapsed() > budget / 2) {
                 let (left, all) = (points.len() - done, points.len());
                 let (verb, role) = (verb.name(), role.name());
                 if extent.sample {
@@ -248,7 +250,7 @@ pub fn recover(world: &World, row: &str, residue: Option<&Residue>, what: &str, 
     let (mut end, mut said) = plain(world, &["delete", "--force", id()]);
     let left = settled(world);
     // Once more is no error. (Not each time: that would take as long as all the rest.)
-    if end == End::Code(0) && (residue.is_none() || report.total().points % 8 == 0) {
+    if end == End::Code(0) && (residue.is_none() || report.total().points.is_multiple_of(8)) {
         (end, said) = plain(world, &["delete", "--force", id()]);
     }
     if end == End::Hung {

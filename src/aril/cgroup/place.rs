@@ -223,7 +223,7 @@ fn writable(mounted: &Mounted, path: &str) -> bool {
 fn survey(mounted: Mounted, path: String) -> Result<Hierarchy> {
     let mut hierarchy =
         Hierarchy { version: mounted.version, controllers: mounted.controllers, mount: mounted.mount, path, ours: false, delegated: None };
-    hierarchy.ours = !crate::sys::fs::exists(nix::fcntl::AT_FDCWD, &hierarchy.directory())?;
+    hierarchy.ours = !crate::sys::fs::exists(nix::fcntl::AT_FDCWD, hierarchy.directory())?;
     Ok(hierarchy)
 }
 

@@ -7,6 +7,7 @@ pub const TESTS: &[Test] = suite![
     version_names_program_and_specification,
     version_prints_nothing_on_standard_error,
     short_version,
+    short_version_of_crun,
     help_of_the_program,
     help_of_each_command,
     an_unknown_command_is_refused,
@@ -87,6 +88,10 @@ fn version_prints_nothing_on_standard_error(t: &Case) {
 
 fn short_version(t: &Case) {
     assert_has(t.rt(&["-v"]).without_root().run().ok(), "version");
+}
+
+fn short_version_of_crun(t: &Case) {
+    assert_has(t.rt(&["-V"]).without_root().run().ok(), "version");
 }
 
 fn help_of_the_program(t: &Case) {

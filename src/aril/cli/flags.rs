@@ -40,7 +40,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "PATH", value_parser = path(), hide = true)]
     criu: Option<PathBuf>,
     /// Print the version
-    #[arg(short = 'v', long, action = ArgAction::Version)]
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }
 

@@ -36,13 +36,15 @@ fn applies(fault: Fault, call: &Call, verb: Verb) -> bool {
     }
 }
 
-/// By their manual pages; getrandom fails in no way that is injected here, but for EINTR.
+/// By their manual pages; getrandom fails in no way that is injected here, but for EINTR. The system call brk(2) returns the old break instead of
+/// an errno, and the C library takes an errno for a break.
 pub fn cannot_fail(nr: Option<Sysno>) -> bool {
     matches!(
         nr,
         None | Some(
             Sysno::exit
                 | Sysno::exit_group
+                | Sysno::brk
                 | Sysno::rt_sigreturn
                 | Sysno::getrandom
                 | Sysno::getpid

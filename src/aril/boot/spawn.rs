@@ -9,6 +9,7 @@ use crate::config::Pointer;
 use crate::error::{Doing, Error, Result};
 use crate::sys::process::{Child, Spawn};
 use crate::sys::{self, Errno, socket};
+use aril_plan::Op;
 use aril_plan::talk::{About, Report};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -148,11 +149,16 @@ pub fn serve<H: Attend>(
 ) -> Result<About> {
     let mut meanwhile = Some(meanwhile);
     let mut copies_left = plan.copies.iter().map(|copied| copied.asked).collect::<std::collections::BTreeSet<_>>().len();
+    let mut forks = plan.steps().any(|(_, op)| matches!(op, Op::Fork { .. }));
     loop {
         if copies_left == 0
             && let Some(meanwhile) = meanwhile.take()
         {
             meanwhile(host, executor)?;
+        }
+        // Killed between its fork and its word of it, it leaves a child that holds the socket open, and waits for an answer.
+        if forks && !socket::has_word(&executor.talk, &executor.process.pidfd)? {
+            return Err(dead(executor, "amid its plan"));
         }
         match hear(&executor.talk)? {
             Heard::Report(Report { about: about @ (About::Created | About::Leaving), .. }, _) => return Ok(about),
@@ -160,6 +166,7 @@ pub fn serve<H: Attend>(
                 // The one that forked has ended, or is about to.
                 let _ = sys::process::wait(&executor.process.pidfd);
                 executor.process = Child { pid: value, pidfd };
+                forks = false;
                 answer_if_there(&executor.talk, &[])?;
             }
             Heard::Report(report, _) if copies(executor, plan, report.step, host)? => copies_left -= 1,

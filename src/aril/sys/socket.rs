@@ -1,6 +1,7 @@
 //! Unix sockets and the descriptors that travel over them.
 
 use super::{Errno, Error, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg, sockopt,
 };
@@ -145,6 +146,28 @@ pub fn send(socket: impl AsFd, bytes: &[u8], files: &[RawFd]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until there is something to read, or a process has ended: whether there is something to read, an end of stream included.
+///
+/// # Errors
+/// The errno of `poll(2)`.
+pub fn has_word(socket: impl AsFd, process: impl AsFd) -> Result<bool> {
+    let mut files = [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    look(&mut files, PollTimeout::NONE)?;
+    // Its last word may have come after the socket was looked at.
+    look(&mut files[..1], PollTimeout::ZERO)
+}
+
+/// Whether there is something to read from the first of these, when there is from any.
+fn look(files: &mut [PollFd<'_>], patience: PollTimeout) -> Result<bool> {
+    loop {
+        match poll(files, patience) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::bare("poll", e)),
+            Ok(_) => return Ok(files.first().and_then(PollFd::any).unwrap_or(false)),
+        }
+    }
 }
 
 /// Fills the buffer. Descriptors that come with the bytes are handed over; more than one, or a truncated list, is an error.

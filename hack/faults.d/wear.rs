@@ -494,9 +494,8 @@ fn older(lines: &mut Vec<Value>) {
 }
 
 /// The fields of the first version's intent.
-const FIRST: [&str; 14] = [
+const FIRST: [&str; 13] = [
     "boot",
-    "creator",
     "oci_version",
     "bundle",
     "rootfs",

@@ -79,19 +79,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn host(cgroups: Cgroups, in_userns: bool) -> Host {
-        Host {
-            kernel: (6, 1),
-            euid: 0,
-            egid: 0,
-            in_userns,
-            setgroups: true,
-            capabilities: u64::MAX,
-            bounding: u64::MAX,
-            known_capabilities: u64::MAX >> 23,
-            cgroups,
-            apparmor: false,
-            selinux: false,
-        }
+        Host { in_userns, cgroups, ..Host::example() }
     }
 
     fn owner(options: &Value, uid: u32, mappings: &Value) -> Option<u32> {

@@ -234,19 +234,7 @@ mod tests {
     fn host(cgroups: Cgroups, root: bool) -> Host {
         let capabilities = if root { u64::MAX } else { 0 };
         let euid = if root { 0 } else { 1000 };
-        Host {
-            kernel: (6, 1),
-            euid,
-            egid: euid,
-            in_userns: false,
-            setgroups: true,
-            capabilities,
-            bounding: capabilities,
-            known_capabilities: u64::MAX >> 23,
-            cgroups,
-            apparmor: false,
-            selinux: false,
-        }
+        Host { euid, egid: euid, capabilities, bounding: capabilities, cgroups, ..Host::example() }
     }
 
     fn at() -> Pointer {

@@ -106,19 +106,7 @@ mod tests {
     use std::path::Path;
 
     fn host(cgroups: Cgroups) -> Host {
-        Host {
-            kernel: (6, 1),
-            euid: 1000,
-            egid: 1001,
-            in_userns: false,
-            setgroups: true,
-            capabilities: 0,
-            bounding: 0,
-            known_capabilities: u64::MAX >> 23,
-            cgroups,
-            apparmor: false,
-            selinux: false,
-        }
+        Host { euid: 1000, egid: 1001, capabilities: 0, bounding: 0, cgroups, ..Host::example() }
     }
 
     fn written(cgroups: Cgroups, rootless: bool) -> Value {

@@ -23,19 +23,7 @@ fn minimal() -> Value {
 
 /// The machine's root on cgroup v2.
 fn root() -> Host {
-    Host {
-        kernel: (6, 1),
-        euid: 0,
-        egid: 0,
-        in_userns: false,
-        setgroups: true,
-        capabilities: u64::MAX,
-        bounding: u64::MAX,
-        known_capabilities: u64::MAX >> 23,
-        cgroups: Cgroups::Unified,
-        apparmor: false,
-        selinux: false,
-    }
+    Host::example()
 }
 
 fn user() -> Host {

@@ -75,5 +75,5 @@ pub const FEATURES: &[Feature] = &[
     row("open_tree_namespace", (7, 0), &[], "make a mount namespace of a tree in one call (`OPEN_TREE_NAMESPACE`)",
         Unused("a new mount namespace is a copy of the caller's, of which pivot_root(2) leaves nothing")),
     row("statmount", (6, 8), &["statmount", "listmount"], "ask for the properties of mounts, and list them", Unused("nothing that aril does needs the mount table of a container")),
-    row("pidfd_inode", (6, 9), &[], "name a process for ever by the inode number of its pidfd", Unused("boot id, pid and start time")),
+    row("pidfd_inode", (6, 9), &[], "name a process for ever by the inode number of its pidfd", Fallback("pid and start time, which two processes can share for a clock tick")),
 ];

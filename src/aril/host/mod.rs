@@ -46,6 +46,26 @@ pub struct Host {
     pub selinux: bool,
 }
 
+#[cfg(test)]
+impl Host {
+    /// The root of a machine with cgroup v2 and all that its kernel has.
+    pub(crate) fn example() -> Host {
+        Host {
+            kernel: (6, 1),
+            euid: 0,
+            egid: 0,
+            in_userns: false,
+            setgroups: true,
+            capabilities: u64::MAX,
+            bounding: u64::MAX,
+            known_capabilities: u64::MAX >> 23,
+            cgroups: Cgroups::Unified,
+            apparmor: false,
+            selinux: false,
+        }
+    }
+}
+
 /// The oldest kernel that aril runs on.
 pub const KERNEL_FLOOR: (u32, u32) = (5, 14);
 

@@ -267,7 +267,6 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     Ok(Intent {
         boot: sys::process::boot_id()?,
-        creator: Identity::own()?,
         oci_version: spec.version().clone(),
         bundle: prepared.bundle.clone(),
         rootfs: prepared.rootfs.clone(),
@@ -370,7 +369,7 @@ impl Making<'_> {
 
     /// Says who the container's process is, in the record that is to be committed and in the state file.
     fn describe(&mut self, store: &Store, plan: &Plan, executor: &Executor) -> Result<()> {
-        self.record.created = Some(Created { process: Identity::of(executor.process.pid)?, steps: Label::after_created(plan) });
+        self.record.created = Some(Created { process: Identity::of(&executor.process)?, steps: Label::after_created(plan) });
         state_file::write(store, &self.creation.id, &self.record)
     }
 

@@ -6,7 +6,7 @@ use super::record::{Created, Identity, Line, Record};
 use super::{compact, exec_process};
 use crate::compile::{self, Request};
 use crate::config;
-use crate::host::{Cgroups, Host};
+use crate::host::Host;
 use aril_plan::{In, Op, Wire};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -119,19 +119,7 @@ fn each(original: &[u8], times: usize, mut take: impl FnMut(&[u8])) {
 }
 
 fn host() -> Host {
-    Host {
-        kernel: (6, 12),
-        euid: 0,
-        egid: 0,
-        in_userns: false,
-        setgroups: true,
-        capabilities: u64::MAX,
-        bounding: u64::MAX,
-        known_capabilities: u64::MAX >> 23,
-        cgroups: Cgroups::Unified,
-        apparmor: true,
-        selinux: true,
-    }
+    Host { kernel: (6, 12), apparmor: true, selinux: true, ..Host::example() }
 }
 
 /// Something of everything.
@@ -210,20 +198,20 @@ fn configurations() {
 
 #[test]
 fn records_and_what_exec_needs() {
-    let created = Created { process: Identity { pid: 7, start: 8 }, steps: Vec::new() };
+    let created = Created { process: Identity { pid: 7, start: 8, inode: Some(9) }, steps: Vec::new() };
     let record = Record { intent: intent(None), created: Some(created.clone()), started: false };
     let lines = [Line::Intent(Box::new(record.intent.clone())), Line::Created(created), Line::Started];
     let text: String = lines.iter().map(|line| line.text().expect("a line")).collect();
     each(text.as_bytes(), 1000, |bytes| {
         let process = Record::parse(&String::from_utf8_lossy(bytes)).0.and_then(|record| record.created).map(|created| created.process);
-        assert!(matches!(process, None | Some(Identity { pid: 7, start: 8 })), "a pid that nobody wrote");
+        assert!(matches!(process, None | Some(Identity { pid: 7, start: 8, inode: Some(9) })), "a pid that nobody wrote");
     });
     let spec = config::parse(configuration(), Path::new("config.json")).expect("it is valid").spec;
     let needed = compact::encode(&record, &spec, false, None).expect("it can be written");
     let said = exec_process::Said { args: vec!["x".to_owned()], ..exec_process::Said::default() };
     each(&needed, 1000, |bytes| {
         if let Ok((compact, _)) = compact::decode(bytes) {
-            assert_eq!(compact.process, Identity { pid: 7, start: 8 }, "a pid that nobody wrote");
+            assert_eq!(compact.process, Identity { pid: 7, start: 8, inode: Some(9) }, "a pid that nobody wrote");
             let _ = said.load(&compact);
         }
     });

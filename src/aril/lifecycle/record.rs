@@ -8,7 +8,7 @@ use crate::cgroup::{Frozen, Place};
 use crate::compile::hooks::{Hook, Output};
 use crate::compile::seccomp::Listener;
 use crate::error::{Error, Result};
-use crate::sys::process::{pidfd_open, stat};
+use crate::sys::process::{Child, pidfd_open, stat};
 use crate::sys::{self, Errno};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,8 +21,6 @@ use std::path::PathBuf;
 pub struct Intent {
     /// The boot of the kernel in which it is: pids and cgroups of another boot mean nothing.
     pub boot: String,
-    /// The process that makes it.
-    pub creator: Identity,
     /// `ociVersion` of the configuration.
     pub oci_version: String,
     /// The bundle, absolute.
@@ -59,31 +57,26 @@ pub struct Intent {
     pub poststop: Vec<Hook>,
 }
 
-/// Which process, for ever: with the boot, a pid and a start time are never given twice.
+/// Which process, for ever: in one boot a pid and a start time are given twice within a clock tick at most, and the inode of a pidfd never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its pid.
     pub pid: i32,
     /// When it began, in clock ticks since boot.
     pub start: u64,
+    /// The inode number of its pidfds (Linux 6.9; before, one number for those of all processes).
+    #[serde(default)]
+    pub inode: Option<u64>,
 }
 
 impl Identity {
-    /// Of this process.
-    ///
-    /// # Errors
-    /// `/proc` cannot be read.
-    pub fn own() -> Result<Identity> {
-        let pid = i32::try_from(std::process::id()).map_err(|_| Error::Other("this process's pid is out of range".to_owned()))?;
-        Ok(Identity::of(pid)?)
-    }
-
     /// Of a process that lives, or has not been reaped.
     ///
     /// # Errors
     /// There is none.
-    pub fn of(pid: i32) -> sys::Result<Identity> {
-        Ok(Identity { pid, start: sys::process::start_time(pid)? })
+    pub fn of(process: &Child) -> sys::Result<Identity> {
+        let (pid, inode) = (process.pid, sys::fs::fstat(&process.pidfd)?.st_ino);
+        Ok(Identity { pid, start: sys::process::start_time(pid)?, inode: Some(inode) })
     }
 
     /// A pidfd of the process, if it still lives. The pidfd is opened before it is checked, so that it can only be that of the process
@@ -96,6 +89,11 @@ impl Identity {
             Err(sys::Error { errno: Errno::ESRCH | Errno::EINVAL, .. }) => return Ok(None),
             other => other?,
         };
+        if let Some(inode) = self.inode
+            && sys::fs::fstat(&pidfd)?.st_ino != inode
+        {
+            return Ok(None);
+        }
         Ok(self.alive()?.map(|_| pidfd))
     }
 
@@ -301,7 +299,6 @@ pub(super) mod tests {
     pub(in crate::lifecycle) fn intent(resctrl: Option<resctrl::Group>) -> Intent {
         Intent {
             boot: "b".to_owned(),
-            creator: Identity { pid: 1, start: 2 },
             oci_version: "1.3.0".to_owned(),
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
@@ -323,7 +320,7 @@ pub(super) mod tests {
     fn text() -> String {
         let lines = [
             Line::Intent(Box::new(intent(None))),
-            Line::Created(Created { process: Identity { pid: 7, start: 8 }, steps: Vec::new() }),
+            Line::Created(Created { process: Identity { pid: 7, start: 8, inode: Some(9) }, steps: Vec::new() }),
             Line::Started,
         ];
         lines.iter().map(|line| line.text().expect("a line")).collect()
@@ -334,7 +331,7 @@ pub(super) mod tests {
         let text = text();
         let whole = Record::parse(&text).0.expect("whole");
         assert!(whole.started);
-        assert_eq!(whole.created.map(|c| c.process), Some(Identity { pid: 7, start: 8 }));
+        assert_eq!(whole.created.map(|c| c.process), Some(Identity { pid: 7, start: 8, inode: Some(9) }));
         let ends: Vec<usize> = text.match_indices('\n').map(|(i, _)| i + 1).collect();
         for cut in 0..text.len() {
             let lines = ends.iter().filter(|end| **end <= cut).count();
@@ -367,7 +364,7 @@ pub(super) mod tests {
             bytes[at] ^= 1;
             let Ok(flipped) = String::from_utf8(bytes) else { continue };
             let created = Record::parse(&flipped).0.and_then(|r| r.created).map(|c| c.process);
-            assert!(matches!(created, None | Some(Identity { pid: 7, start: 8 })), "flipped at {at}");
+            assert!(matches!(created, None | Some(Identity { pid: 7, start: 8, inode: Some(9) })), "flipped at {at}");
         }
     }
 }

@@ -70,22 +70,9 @@ fn mappings(own: u32, delegated: &[(u32, u32)]) -> Result<Vec<LinuxIdMapping>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Cgroups;
 
     fn host(euid: u32, capabilities: u64) -> Host {
-        Host {
-            kernel: (6, 12),
-            euid,
-            egid: 54321,
-            in_userns: false,
-            setgroups: true,
-            capabilities,
-            bounding: capabilities,
-            known_capabilities: u64::MAX >> 23,
-            cgroups: Cgroups::Unified,
-            apparmor: false,
-            selinux: false,
-        }
+        Host { kernel: (6, 12), euid, egid: 54321, capabilities, bounding: capabilities, ..Host::example() }
     }
 
     fn completed(linux: serde_json::Value, host: &Host) -> serde_json::Value {

@@ -232,7 +232,10 @@ impl Store {
     /// The file is there and cannot be read. That is never taken for its absence.
     pub fn read(&self) -> Result<Option<Record>> {
         let (record, whole) = Record::parse(&self.text(RECORD)?);
-        if whole {
+        let created = record.as_ref().is_some_and(|record| record.created.is_some());
+        // Cut off at the end of a line it is whole, and looks like that of a container whose making was cut short. What `exec` needs is the last
+        // that is written before the line that is missing then.
+        if whole && (created || self.read_exec()?.is_none()) {
             return Ok(record);
         }
         let copy = || -> Result<Option<Record>> {

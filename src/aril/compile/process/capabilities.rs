@@ -133,7 +133,6 @@ pub fn names(mask: u64) -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Cgroups;
     use serde_json::{Value, json};
 
     const CHOWN: u64 = 1;
@@ -142,19 +141,7 @@ mod tests {
     const CHECKPOINT_RESTORE: u64 = 1 << 40;
 
     fn host(capabilities: u64) -> Host {
-        Host {
-            kernel: (6, 1),
-            euid: 0,
-            egid: 0,
-            in_userns: false,
-            setgroups: true,
-            capabilities,
-            bounding: capabilities,
-            known_capabilities: u64::MAX >> 23,
-            cgroups: Cgroups::Unified,
-            apparmor: false,
-            selinux: false,
-        }
+        Host { capabilities, bounding: capabilities, ..Host::example() }
     }
 
     fn resolved(sets: Value, grantable: Grantable) -> (Sets, Vec<String>) {

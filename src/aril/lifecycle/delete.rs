@@ -105,8 +105,8 @@ fn cwd(record: &Record) -> &std::path::Path {
 
 fn end_process(record: &Record) -> Result<()> {
     let Some((pidfd, created)) = record.process()? else { return Ok(()) };
-    let cgroup = Cgroup::open(&record.intent.place)?;
-    if cgroup.is_none() && !record.intent.own_pid_namespace {
+    // The signal comes before all that can fail for lack of descriptors.
+    if !record.intent.own_pid_namespace && Cgroup::open(&record.intent.place)?.is_none() {
         // Nothing else tells of them, once the first one has ended.
         members::signal(created.process.pid, false, libc::SIGKILL)?;
     }
@@ -114,7 +114,7 @@ fn end_process(record: &Record) -> Result<()> {
         Ok(()) | Err(sys::Error { errno: sys::Errno::ESRCH, .. }) => {}
         Err(other) => return Err(other.into()),
     }
-    if let Some(cgroup) = cgroup {
+    if let Some(cgroup) = Cgroup::open(&record.intent.place)? {
         cgroup.kill_own();
         if cgroup.is_frozen()? {
             cgroup.thaw()?;

@@ -168,6 +168,7 @@ impl Store {
     /// # Errors
     /// As of [`Store::lock`].
     pub fn share(&self) -> Result<()> {
+        self.record.take();
         sys::fs::lock_shared(&self.dir)?;
         self.still_there()
     }

@@ -119,6 +119,7 @@ static FALLBACKS: &[Switch] = &[
     // By its name: before Linux 6.3 the flags do not tell what is to be executed from what is not.
     off("memfd_execution", "EACCES", refuse![SYS_memfd_create When::Text(0, "aril-init") => EACCES], &[], scenario),
     off("cgroup_kill", "ENOENT", refuse![SYS_openat2 When::Text(1, "cgroup.kill") => ENOENT], &[Need::V2], scenario),
+    off("pidfd_inode", "ENOSYS", refuse![SYS_fstat When::Descriptor(0, "pidfd") => ENOSYS, SYS_newfstatat When::Descriptor(0, "pidfd") => ENOSYS], &[], scenario),
     off("session_keyring", "ENOSYS", refuse![SYS_keyctl When::Always => ENOSYS], &[], scenario),
     off("cpu_affinity", "EPERM", refuse![SYS_sched_setaffinity When::Always => EPERM], &[], scenario),
     off("cpu_affinity", "ENOSYS", refuse![SYS_sched_setaffinity When::Always => ENOSYS], &[], scenario),

@@ -180,12 +180,17 @@ fn a_created_container_is_paused_and_started_after_it_is_resumed(t: &Case) {
     eventually("the script runs", || present(b.root("count")).then_some(()));
 }
 
-/// Freezes the cgroup above those of the case's containers while `act` runs.
+/// Freezes the cgroup above those of the case's containers while `act` runs: all of their processes stand still by then.
 fn with_the_parent_frozen(t: &Case, act: impl FnOnce()) {
     let (file, freeze, thaw) =
         if t.environment.v1.contains_key("freezer") { ("freezer.state", "FROZEN", "THAWED") } else { ("cgroup.freeze", "1", "0") };
-    let file = freezer(t, &t.cgroup()).join(file);
+    let above = freezer(t, &t.cgroup());
+    let file = above.join(file);
     write(&file, freeze);
+    eventually("all below stand still", || {
+        let frozen = if freeze == "1" { read(above.join("cgroup.events")).contains("frozen 1") } else { read(&file).trim() == freeze };
+        frozen.then_some(())
+    });
     let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
     write(&file, thaw);
     if let Err(panic) = acted {

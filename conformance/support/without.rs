@@ -44,6 +44,8 @@ pub enum When {
     Points(usize, u64),
     /// It points to this text.
     Text(usize, &'static str),
+    /// It is a descriptor of what is called so in `/proc/PID/fd`.
+    Descriptor(usize, &'static str),
 }
 
 /// `struct seccomp_notif`
@@ -93,6 +95,10 @@ impl When {
                 let mut buffer = [0; 256];
                 let n = memory(arg, &mut buffer);
                 buffer[..n].starts_with(text.as_bytes()) && buffer.get(text.len()) == Some(&0)
+            }
+            When::Descriptor(arg, name) => {
+                let link = std::fs::read_link(format!("/proc/{}/fd/{}", seen.pid, seen.args[arg]));
+                link.is_ok_and(|link| link.as_os_str().to_string_lossy().contains(name))
             }
         }
     }

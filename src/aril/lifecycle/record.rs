@@ -75,8 +75,9 @@ impl Identity {
     /// # Errors
     /// There is none.
     pub fn of(process: &Child) -> sys::Result<Identity> {
-        let (pid, inode) = (process.pid, sys::fs::fstat(&process.pidfd)?.st_ino);
-        Ok(Identity { pid, start: sys::process::start_time(pid)?, inode: Some(inode) })
+        // Without it the start time must do, as before Linux 6.9.
+        let inode = sys::fs::fstat(&process.pidfd).ok().map(|seen| seen.st_ino);
+        Ok(Identity { pid: process.pid, start: sys::process::start_time(process.pid)?, inode })
     }
 
     /// A pidfd of the process, if it still lives. The pidfd is opened before it is checked, so that it can only be that of the process

@@ -108,12 +108,33 @@ def execute(options):
     for name in options.runtimes:
         program = PROGRAMS[name]
         # The container's process keeps these files, so none may be a pipe that somebody waits on.
-        subprocess.run([program, "run", "--detach", "--bundle", bundle(name, "wait", docker_seccomp), f"bench-{name}"],
+        subprocess.run([program, "run", "--detach", "--bundle", bundle(name, "wait", docker_seccomp), "--pid-file", f"/run/bench-{name}.pid",
+                        f"bench-{name}"],
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         plan.append(("timed", name, [program, "exec", f"bench-{name}", "/bin/true"]))
     for what, medians in zip(("wall time", "processor time"), sample(plan, options)):
         print(f"{what}:")
         ratio_table(medians)
+    print("after 1,000 more, one after the other:")
+    rows = []
+    for name in options.runtimes:
+        before = what_there_is(name)
+        for _ in range(1000):
+            subprocess.run([PROGRAMS[name], "exec", f"bench-{name}", "/bin/true"], check=True)
+        rows.append((name, *[f"{after - b:+d}" for after, b in zip(what_there_is(name), before)]))
+    table(["runtime", "mounts", "its mounts", "its descriptors", "cgroups", "files in /run", "KiB of kernel memory"], rows)
+
+
+def what_there_is(name):
+    """Counts of what an exec could leave on the machine or in its container."""
+    with open(f"/run/bench-{name}.pid") as file:
+        proc = f"/proc/{file.read().strip()}"
+    lines = [sum(1 for _ in open(f"{of}/mountinfo")) for of in ("/proc/self", proc)]
+    below = [sum(len(dirs) + add * len(files) for _, dirs, files in os.walk(top)) for top, add in (("/sys/fs/cgroup", 0), ("/run", 1))]
+    with open("/proc/meminfo") as file:
+        kib = {key: int(value.split()[0]) for key, value in (line.split(":") for line in file)}
+    kernel = sum(kib[key] for key in ("SUnreclaim", "KernelStack", "PageTables", "VmallocUsed", "Percpu"))
+    return (*lines, len(os.listdir(f"{proc}/fd")), *below, kernel)
 
 
 def memory(options):

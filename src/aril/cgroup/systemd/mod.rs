@@ -25,7 +25,9 @@ use crate::config::spec::Spec;
 use crate::config::{Invalid, Pointer, annotations};
 use crate::error::{Doing, Error, Result};
 use crate::host::Host;
+use crate::sys;
 use bus::{Bus, Failure};
+use nix::fcntl;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -61,7 +63,9 @@ impl Unit {
     /// # Errors
     /// The path is of another form; a property's value cannot be read; this machine does not run systemd.
     pub(super) fn resolve(spec: &Spec, id: &str, host: &Host) -> Result<Unit> {
-        if !Path::new("/run/systemd/system").is_dir() {
+        let runs = sys::fs::exists(fcntl::AT_FDCWD, "/run/systemd/system")
+            .doing(|| "cannot find out whether this machine runs systemd".to_owned())?;
+        if !runs {
             let why = "this machine does not run systemd (there is no /run/systemd/system): leave out --systemd-cgroup";
             return Err(Error::Other(why.to_owned()));
         }

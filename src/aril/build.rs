@@ -41,9 +41,9 @@ fn main() {
     }
 }
 
-/// What has the linker put the functions next to each other that the commands of a container's life run: a third of the program, and all over it
-/// otherwise. Mapping them page by page took a seventh of `exec`'s time. `None` where there is no list of them (`hack/order` makes it), or the linker
-/// takes none: LLVM's does.
+/// What has the linker put the functions next to each other that the commands of a container's life run: a third of the program, and spread over it
+/// otherwise. It spares `exec` a tenth of its page faults and 2 to 3 % of its time. `None` where there is no list of them (`hack/order` makes it), or the
+/// linker takes none: LLVM's does.
 fn order(target: &str) -> Option<String> {
     let file = PathBuf::from(get("CARGO_MANIFEST_DIR")).join("order").join(target);
     if get("PROFILE") != "release" {

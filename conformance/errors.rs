@@ -46,6 +46,9 @@ pub const TESTS: &[Test] = suite![
     start_of_a_container_whose_program_vanished,
     start_of_a_container_whose_init_died,
     corrupt_state_does_not_break_the_others,
+    a_damaged_record_is_not_that_of_a_stopped_container: [Need::Runtime("aril")],
+    the_record_of_another_version_is_not_that_of_a_stopped_container: [Need::Runtime("aril")],
+    a_container_with_a_damaged_record_is_killed: [Need::Runtime("aril")],
     few_descriptors_for_the_runtime,
 ];
 
@@ -467,6 +470,72 @@ fn corrupt_state_does_not_break_the_others(t: &Case) {
     assert_eq!(c.status(), "running");
     t.rt(&["delete", "--force", "empty"]).run();
     let _ = fs::remove_dir(t.state_root().join("empty"));
+}
+
+/// A container that runs, with this for its record and nothing else that tells of it, and the pid of its process.
+fn with_the_record(t: &Case, change: impl FnOnce(&str) -> String) -> (Container<'_>, String) {
+    let c = t.started(&t.bundle());
+    let pid = c.pid().to_string();
+    let dir = t.state_root().join(&c.id);
+    let record = change(&read(dir.join("record")));
+    write(dir.join("record"), record);
+    write(dir.join("state.json"), "");
+    fs::remove_file(dir.join("exec")).unwrap();
+    (c, pid)
+}
+
+/// Once it was reaped.
+fn gone(pid: &str) {
+    eventually("its process is gone", || (!present(format!("/proc/{pid}"))).then_some(()));
+}
+
+/// Managers take "not running" and "stopped" for done, and forget the container.
+fn no_verb_takes_it_for_stopped(c: &Container<'_>, pid: &str) {
+    assert_eq!(c.status(), "running");
+    assert_eq!(c.call("ps", &["--format", "json"], &[]).run().json(), json!([pid.parse::<i32>().unwrap()]));
+    let verbs: [(&str, &[&str], &[&str]); 7] = [
+        ("start", &[], &[]),
+        ("kill", &[], &["TERM"]),
+        ("pause", &[], &[]),
+        ("resume", &[], &[]),
+        ("update", &["--pids-limit", "5"], &[]),
+        ("events", &["--stats"], &[]),
+        ("exec", &[], &["true"]),
+    ];
+    for (verb, options, rest) in verbs {
+        let output = c.call(verb, options, rest).run();
+        assert_has(output.refused(), &format!("`delete --force {}` ends them", c.id));
+        assert_lacks(&output.stderr, "not running");
+        assert_lacks(&output.stderr, "stopped");
+    }
+    assert_has(c.call("delete", &[], &[]).run().refused(), "that is not stopped");
+    assert!(present(format!("/proc/{pid}")));
+    c.delete_force().ok();
+    assert!(!c.known());
+    gone(pid);
+}
+
+fn a_damaged_record_is_not_that_of_a_stopped_container(t: &Case) {
+    let (c, pid) = with_the_record(t, |record| record.replacen('{', "[", 1));
+    no_verb_takes_it_for_stopped(&c, &pid);
+}
+
+fn the_record_of_another_version_is_not_that_of_a_stopped_container(t: &Case) {
+    // With its checksum, and without a field.
+    let (c, pid) = with_the_record(t, |_| "f49cf1ff {\"intent\":{}}\n".to_owned());
+    no_verb_takes_it_for_stopped(&c, &pid);
+}
+
+fn a_container_with_a_damaged_record_is_killed(t: &Case) {
+    for options in [&[][..], &["--all"]] {
+        let (c, pid) = with_the_record(t, |_| String::new());
+        c.call("kill", options, &["KILL"]).run().ok();
+        gone(&pid);
+        assert_eq!(c.status(), "stopped");
+        assert_has(c.call("kill", &[], &["KILL"]).run().refused(), "container not running");
+        c.delete();
+        assert!(!c.known());
+    }
 }
 
 fn few_descriptors_for_the_runtime(t: &Case) {

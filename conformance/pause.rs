@@ -187,11 +187,13 @@ fn with_the_parent_frozen(t: &Case, act: impl FnOnce()) {
     let above = freezer(t, &t.cgroup());
     let file = above.join(file);
     write(&file, freeze);
-    eventually("all below stand still", || {
-        let frozen = if freeze == "1" { read(above.join("cgroup.events")).contains("frozen 1") } else { read(&file).trim() == freeze };
-        frozen.then_some(())
-    });
-    let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+    let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        eventually("all below stand still", || {
+            let frozen = if freeze == "1" { read(above.join("cgroup.events")).contains("frozen 1") } else { read(&file).trim() == freeze };
+            frozen.then_some(())
+        });
+        act();
+    }));
     write(&file, thaw);
     if let Err(panic) = acted {
         std::panic::resume_unwind(panic);

@@ -81,6 +81,12 @@ fn damaged(world: &World, row: &str, what: &str, report: &mut Report, spoil: &mu
         report.row(row).wrong += 1;
         report.finding(format!("{row}: {what}: state ends with {end:?}"));
     }
+    // Whoever is told so takes it for done.
+    let (_, words) = plain(world, &["kill", id(), "CONT"]);
+    if words.contains("not running") {
+        report.row(row).wrong += 1;
+        report.finding(format!("{row}: {what}: kill says of a container that runs: {}", words.trim()));
+    }
     recover(world, row, None, &format!("{row}: {what}"), report);
 }
 
@@ -442,7 +448,7 @@ fn reboot(world: &mut World, report: &mut Report) {
 /// aril's own record as an older and as a newer build would have written it, and `OLDER`, another build.
 fn versions(world: &World, report: &mut Report) {
     let row = "state of another version";
-    for (what, edit) in [("older", older as fn(&mut Vec<Value>)), ("newer", newer)] {
+    for (what, edit) in [("older", older as fn(&mut Vec<Value>)), ("newer", newer), ("not understood", strange)] {
         if !ready(world, Before::Running, row, report) {
             return;
         }
@@ -494,8 +500,9 @@ fn older(lines: &mut Vec<Value>) {
 }
 
 /// The fields of the first version's intent.
-const FIRST: [&str; 13] = [
+const FIRST: [&str; 14] = [
     "boot",
+    "creator",
     "oci_version",
     "bundle",
     "rootfs",
@@ -517,6 +524,13 @@ fn newer(lines: &mut Vec<Value>) {
     }
     lines.insert(1, json!({"future": {"b": true}}));
     lines.push(json!("moved"));
+}
+
+/// Without a field that all have.
+fn strange(lines: &mut Vec<Value>) {
+    if let Some(intent) = lines.first_mut().and_then(|line| line["intent"].as_object_mut()) {
+        intent.remove("place");
+    }
 }
 
 /// CRC-32 of ISO 3309.

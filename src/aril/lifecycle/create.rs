@@ -267,6 +267,7 @@ fn intent(prepared: &Prepared) -> Result<Intent> {
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     Ok(Intent {
         boot: sys::process::boot_id()?,
+        creator: Identity::default(),
         oci_version: spec.version().clone(),
         bundle: prepared.bundle.clone(),
         rootfs: prepared.rootfs.clone(),

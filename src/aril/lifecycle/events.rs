@@ -54,7 +54,7 @@ struct Watched<'a> {
 
 impl Watched<'_> {
     fn open<'a>(global: &Global, id: &'a Id) -> Result<Watched<'a>> {
-        let record = Store::open(global, id)?.read()?;
+        let record = Store::open(global, id)?.living()?;
         let status = record.as_ref().map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
         allow(id, status, Verb::Watch)?;
         let ended = || super::Refused::Status { id: id.clone(), status: Status::Stopped, verb: Verb::Watch };

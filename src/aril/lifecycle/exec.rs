@@ -111,7 +111,7 @@ fn needed(store: &Store, id: &Id) -> Result<Vec<u8>> {
     if let Some(needed) = store.read_exec()? {
         return Ok(needed);
     }
-    let status = store.read()?.map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
+    let status = store.living()?.map_or(Ok(Status::Stopped), |record| record.status(|| Ok(false)))?;
     allow(id, status, Verb::Exec)?;
     Err(Error::Other(format!("container {id} was not made by a version of aril that has exec")))
 }
@@ -263,7 +263,7 @@ struct Agent<'a> {
 impl Agent<'_> {
     fn of<'a>(store: &Store, compact: &'a Compact<'_>, id: &Id) -> Result<Option<Agent<'a>>> {
         let Some(listener) = &compact.listener else { return Ok(None) };
-        let record = store.read()?.ok_or_else(|| Error::from(Refused::Missing { id: id.clone() }))?;
+        let record = store.living()?.ok_or_else(|| Error::from(Refused::Missing { id: id.clone() }))?;
         let state = record.hook_state(id, Status::Running, compact.process.pid);
         Ok(Some(Agent { listener, oci_version: &compact.oci_version, state }))
     }

@@ -14,14 +14,21 @@ use crate::sys::{self, Errno};
 /// There is no such container, or it does not run (where every process is meant that is no error: nothing is left to kill).
 pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
     let store = Store::open(global, id)?;
-    let record = store.read()?;
     let stopped = || Refused::Status { id: id.clone(), status: Status::Stopped, verb: Verb::Kill };
-    let Some(record) = record else { return if all { Ok(()) } else { Err(stopped().into()) } };
+    let failed = || format!("cannot kill the processes of {id}");
+    let Some(record) = store.read()? else {
+        // Who is the first process is not known then; who all of them are is.
+        return match store.by_mark()? {
+            Some(cgroup) if all || signal == libc::SIGKILL => cgroup.kill_all(signal).doing(failed),
+            None if all => Ok(()),
+            _ => store.living().and(Err(stopped().into())),
+        };
+    };
     // Processes that share a pid namespace with others outlive the first one.
     let everyone = all || (signal == libc::SIGKILL && !record.intent.own_pid_namespace);
     let cgroup = || -> Result<Option<Cgroup>> { if record.of_another_boot()? { Ok(None) } else { Cgroup::open(&record.intent.place) } };
     if everyone && let Some(cgroup) = cgroup()? {
-        return cgroup.kill_all(signal).doing(|| format!("cannot kill the processes of {id}"));
+        return cgroup.kill_all(signal).doing(failed);
     }
     let Some((pidfd, created)) = record.process()? else {
         if everyone {
@@ -33,8 +40,7 @@ pub fn kill(global: &Global, id: &Id, signal: i32, all: bool) -> Result<()> {
     allow(id, record.status(|| Ok(true))?, Verb::Kill)?;
     if everyone {
         // Without a cgroup: those that the first one tells of, and then that.
-        members::signal(created.process.pid, record.intent.own_pid_namespace, signal)
-            .doing(|| format!("cannot kill the processes of {id}"))?;
+        members::signal(created.process.pid, record.intent.own_pid_namespace, signal).doing(failed)?;
     }
     // Before the signal: what fails after it fails too late.
     let cgroup = if signal == libc::SIGKILL { cgroup()? } else { None };

@@ -14,7 +14,7 @@ pub fn pause(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
     // Not while it is deleted: on cgroup v1 a frozen process does not die.
     store.lock()?;
-    let cgroup = freezer(store.read()?.as_ref(), id, Verb::Pause)?;
+    let cgroup = freezer(store.living()?.as_ref(), id, Verb::Pause)?;
     cgroup.freeze().doing(|| format!("cannot pause container {id}"))
 }
 
@@ -24,7 +24,7 @@ pub fn pause(global: &Global, id: &Id) -> Result<()> {
 /// There is no such container, it is not paused, or a cgroup above its own is frozen, so that it stands still all the same.
 pub fn resume(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
-    let cgroup = freezer(store.read()?.as_ref(), id, Verb::Resume)?;
+    let cgroup = freezer(store.living()?.as_ref(), id, Verb::Resume)?;
     cgroup.thaw().doing(|| format!("cannot resume container {id}"))?;
     match cgroup.frozen() {
         Ok(Frozen::Above) => Err(Error::Other(format!("container {id} is resumed, but a cgroup above its own is frozen"))),

@@ -13,11 +13,14 @@ use std::process::Command;
 /// # Errors
 /// There is no such container, or its cgroup cannot be read.
 pub fn pids(global: &Global, id: &Id) -> Result<Vec<i32>> {
-    let Some(record) = Store::open(global, id)?.read()? else { return Ok(Vec::new()) };
+    let failed = || format!("cannot list the processes of {id}");
+    let store = Store::open(global, id)?;
+    let Some(record) = store.read()? else {
+        return store.by_mark()?.map_or(Ok(Vec::new()), |cgroup| cgroup.processes()).doing(failed);
+    };
     if record.of_another_boot()? {
         return Ok(Vec::new());
     }
-    let failed = || format!("cannot list the processes of {id}");
     match Cgroup::open(&record.intent.place)? {
         Some(cgroup) => cgroup.processes().doing(failed),
         None => {

@@ -21,6 +21,9 @@ use std::path::PathBuf;
 pub struct Intent {
     /// The boot of the kernel in which it is: pids and cgroups of another boot mean nothing.
     pub boot: String,
+    /// Of nobody: older builds want one, and call a container whose record has none stopped.
+    #[serde(default)]
+    pub creator: Identity,
     /// `ociVersion` of the configuration.
     pub oci_version: String,
     /// The bundle, absolute.
@@ -58,7 +61,7 @@ pub struct Intent {
 }
 
 /// Which process, for ever: in one boot a pid and a start time are given twice within a clock tick at most, and the inode of a pidfd never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its pid.
     pub pid: i32,
@@ -300,6 +303,7 @@ pub(super) mod tests {
     pub(in crate::lifecycle) fn intent(resctrl: Option<resctrl::Group>) -> Intent {
         Intent {
             boot: "b".to_owned(),
+            creator: Identity::default(),
             oci_version: "1.3.0".to_owned(),
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
@@ -342,6 +346,13 @@ pub(super) mod tests {
             assert_eq!(record.as_ref().is_some_and(|r| r.created.is_some()), lines > 1, "cut at {cut}");
             assert!(!record.is_some_and(|r| r.started), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_older_builds_insist_on_is_written() {
+        let text = text();
+        let intent: Value = serde_json::from_str(text.lines().next().expect("a line").split_once(' ').expect("a checksum").1).expect("JSON");
+        assert!(intent["intent"]["creator"]["pid"].is_i64() && intent["intent"]["creator"]["start"].is_u64(), "{intent}");
     }
 
     #[test]

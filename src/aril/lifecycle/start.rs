@@ -22,7 +22,7 @@ use std::os::fd::OwnedFd;
 pub fn start(global: &Global, id: &Id) -> Result<()> {
     let store = Store::open(global, id)?;
     store.lock_for(Verb::Start)?;
-    let record = store.read()?;
+    let record = store.living()?;
     let (status, frozen) = record.as_ref().map_or(Ok((Status::Stopped, Frozen::No)), |record| record.look(|| Ok(false)))?;
     allow(id, status, Verb::Start)?;
     if frozen == Frozen::Above {

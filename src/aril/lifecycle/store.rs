@@ -130,14 +130,21 @@ impl Store {
         self.still_there()
     }
 
-    /// The status of a container without a record: whether there are processes in a cgroup of its mark.
+    /// The cgroup with the mark of a container without a record, if there are processes in it.
     ///
     /// # Errors
     /// The cgroups cannot be read.
+    pub fn by_mark(&self) -> Result<Option<Cgroup>> {
+        let Some(cgroup) = Cgroup::open(&Place::marked(&self.mark()?)?)? else { return Ok(None) };
+        Ok(if cgroup.processes()?.is_empty() { None } else { Some(cgroup) })
+    }
+
+    /// The status of a container without a record.
+    ///
+    /// # Errors
+    /// As of [`Store::by_mark`].
     pub fn status_by_mark(&self) -> Result<Status> {
-        let cgroup = Cgroup::open(&Place::marked(&self.mark()?)?)?;
-        let processes = cgroup.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())?;
-        Ok(if processes.is_empty() { Status::Stopped } else { Status::Running })
+        Ok(if self.by_mark()?.is_none() { Status::Stopped } else { Status::Running })
     }
 
     /// What the container's cgroup is marked with.
@@ -247,6 +254,22 @@ impl Store {
             Some(record) if record.created.is_some() => Ok(Some(record)),
             other => Ok(copy()?.or(other)),
         }
+    }
+
+    /// The same for a verb that cannot do without it: `None` where nothing of the container lives.
+    ///
+    /// # Errors
+    /// As of [`Store::read`]; there is none that can be read, and the container lives. Who took it for stopped would forget it.
+    pub fn living(&self) -> Result<Option<Record>> {
+        let record = self.read()?;
+        if record.is_none() && self.by_mark()?.is_some() {
+            let id = &self.id;
+            return Err(Error::Other(format!(
+                "the record of container {id} is damaged, or another version of aril wrote it, and the container's processes live: \
+                 `delete --force {id}` ends them"
+            )));
+        }
+        Ok(record)
     }
 
     /// What is in a file; nothing where there is none, or where it is no text.

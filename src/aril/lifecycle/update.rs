@@ -19,7 +19,7 @@ pub fn update(global: &Global, id: &Id, resources: &Value, schemas: Schemas) -> 
     let store = Store::open(global, id)?;
     store.lock()?;
     let stopped = || Refused::Status { id: id.clone(), status: Status::Stopped, verb: Verb::Update };
-    let record = store.read()?.ok_or_else(stopped)?;
+    let record = store.living()?.ok_or_else(stopped)?;
     allow(id, record.status(|| Ok(false))?, Verb::Update)?;
     let updating = Updating::of(&record, resources)?;
     let all = || -> Result<()> {

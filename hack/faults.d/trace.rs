@@ -3,7 +3,6 @@
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,7 +12,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use syscalls::Sysno;
 
-/// Longer than any command may take.
 /// Longer than any command may take.
 pub fn hang() -> Duration {
     slowly(Duration::from_secs(10))
@@ -250,22 +248,18 @@ impl Tracer {
             if let Some(tracee) = self.tracees.get_mut(&pid) {
                 tracee.held = None;
             }
-            self.go_on(pid, None);
+            self.go_on(pid, NONE);
         }
     }
 
     /// Handles what there is to handle; whether there was anything.
     fn drain(&mut self) -> bool {
         let mut any = false;
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => return any,
-                Ok(status) => {
-                    any = true;
-                    self.on(status);
-                }
-            }
+        while let Ok(Some((pid, news))) = news() {
+            any = true;
+            self.on(pid, news);
         }
+        any
     }
 
     fn follow(&mut self, stop: impl Fn(&Tracer) -> bool) {
@@ -309,21 +303,19 @@ impl Tracer {
             if let Some(tracee) = self.tracees.get_mut(&pid) {
                 tracee.held = None;
             }
-            self.go_on(pid, None);
+            self.go_on(pid, NONE);
         }
     }
 
-    fn on(&mut self, status: WaitStatus) {
-        match status {
-            WaitStatus::Exited(pid, code) => self.gone(pid, End::Code(code)),
-            WaitStatus::Signaled(pid, signal, _) => self.gone(pid, End::Signal(signal as i32)),
-            WaitStatus::PtraceSyscall(pid) => self.at_call(pid),
-            WaitStatus::PtraceEvent(pid, signal, event) => self.at_event(pid, signal, event),
-            WaitStatus::Stopped(pid, signal) => {
+    fn on(&mut self, pid: Pid, news: News) {
+        match news {
+            News::Ended(end) => self.gone(pid, end),
+            News::Call => self.at_call(pid),
+            News::Event(event) => self.at_event(pid, event),
+            News::Signal(signal) => {
                 self.know(pid);
-                self.go_on(pid.as_raw(), Some(signal));
+                self.go_on(pid.as_raw(), signal);
             }
-            WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
     }
 
@@ -348,7 +340,7 @@ impl Tracer {
         }
     }
 
-    fn at_event(&mut self, pid: Pid, signal: Signal, event: i32) {
+    fn at_event(&mut self, pid: Pid, event: i32) {
         self.know(pid);
         if event == nix::libc::PTRACE_EVENT_EXEC {
             if pid.as_raw() != self.main && is_payload(pid.as_raw()) {
@@ -360,8 +352,7 @@ impl Tracer {
                 tracee.in_call = true; // of execve, whose end is the next stop
             }
         }
-        let _ = signal;
-        self.go_on(pid.as_raw(), None);
+        self.go_on(pid.as_raw(), NONE);
     }
 
     fn at_call(&mut self, pid: Pid) {
@@ -373,7 +364,7 @@ impl Tracer {
             if let Some(value) = tracee.replace.take() {
                 set_result(pid, value);
             }
-            self.go_on(number, None);
+            self.go_on(number, NONE);
             return;
         }
         tracee.in_call = true;
@@ -394,7 +385,7 @@ impl Tracer {
                 return self.strike(pid, call);
             }
         }
-        self.go_on(number, None);
+        self.go_on(number, NONE);
     }
 
     fn look(&mut self, pid: Pid) -> Call {
@@ -457,11 +448,11 @@ impl Tracer {
                 return;
             }
         }
-        self.go_on(number, None);
+        self.go_on(number, NONE);
     }
 
     /// Calls are of interest until it is done, and only those of its role.
-    fn go_on(&mut self, pid: i32, signal: Option<Signal>) {
+    fn go_on(&mut self, pid: i32, signal: i32) {
         let Some(tracee) = self.tracees.get_mut(&pid) else { return };
         tracee.stopped = false;
         let watch = tracee.replace.is_some()
@@ -471,7 +462,7 @@ impl Tracer {
         if !watch {
             tracee.in_call = false;
         }
-        let _ = if watch { ptrace::syscall(Pid::from_raw(pid), signal) } else { ptrace::cont(Pid::from_raw(pid), signal) };
+        resume(if watch { nix::libc::PTRACE_SYSCALL } else { nix::libc::PTRACE_CONT }, Pid::from_raw(pid), signal);
     }
 
     fn let_go(&mut self) {
@@ -484,22 +475,19 @@ impl Tracer {
         let end = Instant::now() + slowly(Duration::from_secs(10));
         while !self.tracees.is_empty() && Instant::now() < end {
             // Of any: the end of a namespace's first process waits until the others' ends have been taken.
-            let pid = match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
-                Ok(WaitStatus::StillAlive | WaitStatus::Continued(_)) => {
+            let (pid, news) = match news() {
+                Ok(Some(heard)) => heard,
+                Ok(None) => {
                     wait_for_child(1);
                     continue;
                 }
-                Ok(WaitStatus::Stopped(pid, signal)) => {
-                    let _ = ptrace::detach(pid, signal);
-                    pid
-                }
-                Ok(WaitStatus::PtraceEvent(pid, ..) | WaitStatus::PtraceSyscall(pid)) => {
-                    let _ = ptrace::detach(pid, None);
-                    pid
-                }
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
                 Err(_) => return,
             };
+            match news {
+                News::Signal(signal) => resume(nix::libc::PTRACE_DETACH, pid, signal),
+                News::Call | News::Event(_) => resume(nix::libc::PTRACE_DETACH, pid, NONE),
+                News::Ended(_) => {}
+            }
             self.tracees.remove(&pid.as_raw());
         }
     }
@@ -518,6 +506,46 @@ impl Tracee {
     fn new(role: Role) -> Tracee {
         Tracee { role, in_call: false, held: None, stopped: false, replace: None }
     }
+}
+
+/// What is heard of one that is followed. (nix loses it where it is about a real-time signal, with which a C library makes every thread of a process
+/// change its ids: the thread would stand for ever.)
+enum News {
+    Ended(End),
+    Call,
+    Event(i32),
+    Signal(i32),
+}
+
+/// In the place of a signal.
+const NONE: i32 = 0;
+
+/// The next of it, if there is any. An error: there is nobody to hear of.
+#[allow(unsafe_code)]
+fn news() -> nix::Result<Option<(Pid, News)>> {
+    use nix::libc;
+    let mut status = 0;
+    // SAFETY: there is room for the status.
+    let pid = nix::errno::Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) })?;
+    let news = if libc::WIFEXITED(status) {
+        News::Ended(End::Code(libc::WEXITSTATUS(status)))
+    } else if libc::WIFSIGNALED(status) {
+        News::Ended(End::Signal(libc::WTERMSIG(status)))
+    } else {
+        match (libc::WSTOPSIG(status), status >> 16) {
+            (signal, _) if signal == libc::SIGTRAP | 0x80 => News::Call,
+            (libc::SIGTRAP, event) if event != 0 => News::Event(event),
+            (signal, _) => News::Signal(signal),
+        }
+    };
+    Ok((pid > 0).then_some((Pid::from_raw(pid), news)))
+}
+
+/// Lets one go on that stands, with a signal or with none. One that was killed meanwhile does not stand any more.
+#[allow(unsafe_code)]
+fn resume(request: nix::libc::c_uint, pid: Pid, signal: i32) {
+    // SAFETY: none of the requests that let go on has to do with the memory of this process.
+    unsafe { nix::libc::ptrace(request, pid.as_raw(), 0, signal) };
 }
 
 /// Waits for a SIGCHLD, or so many milliseconds.

@@ -297,7 +297,10 @@ pub fn wrong(
         (Verb::Resume, 0) => claim(!world.frozen(), "it is frozen"),
         (Verb::Resume, _) => claim(world.frozen(), "it is not frozen"),
         (Verb::Events, 0) => claim(output.contains("\"data\""), "there are no figures"),
-        (Verb::Ps, 0) => claim(output.contains("sleep"), "there is no list"),
+        (Verb::Ps, 0) => {
+            let first = init.unwrap_or_default().to_string();
+            claim(output.split_whitespace().any(|word| word == first), "its process is not in the list")
+        }
         (Verb::State | Verb::Events | Verb::Ps, _) => claim(seen == Seen::Runs, "the container runs no more"),
     }
 }

@@ -351,7 +351,8 @@ pub(super) mod tests {
     #[test]
     fn what_older_builds_insist_on_is_written() {
         let text = text();
-        let intent: Value = serde_json::from_str(text.lines().next().expect("a line").split_once(' ').expect("a checksum").1).expect("JSON");
+        let intent: Value =
+            serde_json::from_str(text.lines().next().expect("a line").split_once(' ').expect("a checksum").1).expect("JSON");
         assert!(intent["intent"]["creator"]["pid"].is_i64() && intent["intent"]["creator"]["start"].is_u64(), "{intent}");
     }
 

@@ -64,6 +64,10 @@ pub fn present(path: impl AsRef<Path>) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
 
+/// A line of shell that prints "own" where sysfs shows the interfaces that procfs shows. (Modules of tunnels put more than `lo` into each namespace.)
+pub const SYSFS_SHOWS_THE_OWN_NETWORK: &str =
+    r#"[ "$(echo $(ls /sys/class/net))" = "$(echo $(tail -n +3 /proc/net/dev | cut -d: -f1 | sort))" ] && echo own"#;
+
 /// `haystack` contains `needle`, or a panic that shows both.
 #[track_caller]
 pub fn assert_has(haystack: &str, needle: &str) {

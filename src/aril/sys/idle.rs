@@ -44,9 +44,10 @@ impl Idle {
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        // A child that has not been reaped can be signalled, and ends.
-        let _ = pidfd_send_signal(&self.0.pidfd, libc::SIGKILL);
-        let _ = wait(&self.0.pidfd);
+        // Without the signal it does not end before this process, and waiting for it would have no end.
+        if pidfd_send_signal(&self.0.pidfd, libc::SIGKILL).is_ok() {
+            let _ = wait(&self.0.pidfd);
+        }
     }
 }
 

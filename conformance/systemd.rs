@@ -28,6 +28,7 @@ pub const TESTS: &[Test] = suite![
     delete_ends_what_is_left_in_the_cgroup: [Need::Systemd, Need::V2],
     a_killed_create_leaves_no_unit: [Need::Systemd, Need::V2, Need::Runtime("aril")],
     a_refused_create_leaves_no_unit: [Need::Systemd, Need::V2],
+    without_a_message_bus: [Need::Systemd, Need::V2, Need::Runtime("aril")],
     the_container_sees_its_cgroup_as_the_root: [Need::Systemd, Need::V2],
     without_a_cgroup_namespace_it_sees_its_own_cgroup_read_only: [Need::Systemd, Need::V2],
     in_a_user_namespace: [Need::Systemd, Need::V2, Need::Userns],
@@ -385,6 +386,20 @@ fn a_refused_create_leaves_no_unit(t: &Case) {
     let (b, unit) = bundle(t);
     b.hook_sh("createRuntime", "exit 1");
     refused(t, &b);
+    assert!(!known(&unit));
+}
+
+/// systemd has a socket of its own for this user: early in the boot, and where the bus has died, there is no other.
+fn without_a_message_bus(t: &Case) {
+    let (b, unit) = bundle(t);
+    let hidden = r#"exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/dbus && exec "$@"' sh "$@""#;
+    t.create_call(&[], &b).globals(["--systemd-cgroup"]).shell(hidden).run().ok();
+    assert!(active(&unit));
+    let c = Container::of(t, &b);
+    c.start();
+    c.call("update", &["--pids-limit", "33"], &[]).shell(hidden).run().ok();
+    assert_eq!(property(&unit, "TasksMax"), "33");
+    c.call("delete", &["--force"], &[]).shell(hidden).run().ok();
     assert!(!known(&unit));
 }
 

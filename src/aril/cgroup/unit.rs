@@ -38,33 +38,21 @@ impl Place {
 }
 
 impl Cgroup {
-    /// Makes the cgroup ([`Cgroup::create`]), or has systemd make it, with those of these limits that systemd has words for; on hierarchies that systemd leaves alone it is made
-    /// beside. `place` says then where it is.
+    /// Makes the cgroup ([`Cgroup::create`]), or has systemd make it, with those of these limits that systemd has words for; on hierarchies that
+    /// systemd leaves alone it is made beside. `place` says then where it is, and whether there is a unit to remove, also where it fails.
     ///
     /// # Errors
-    /// systemd cannot be reached, refuses, or does not succeed; as of [`Cgroup::create`]. Nothing of the unit is left then.
+    /// systemd cannot be reached, refuses, or does not succeed; as of [`Cgroup::create`].
     pub fn create_with(place: &mut Place, limits: &Limits) -> Result<Cgroup> {
         let Some(unit) = &mut place.unit else { return Cgroup::create(place) };
         let holder = Idle::start(0)?;
         let v1 = place.hierarchies.iter().any(|hierarchy| hierarchy.has("devices"));
         unit.start(holder.pid(), &limits.properties(), limits.device_rules().filter(|_| v1))?;
         let unit = unit.clone();
-        let opened = open(&unit, place, &holder).and_then(|members| {
-            let cgroup = Cgroup { members, unit: Some(unit.clone()), holder: None };
-            cgroup.make_delegated().map(|()| cgroup)
-        });
-        match opened {
-            Ok(cgroup) => Ok(Cgroup { holder: Some(holder), ..cgroup }),
-            Err(error) => {
-                drop(holder);
-                // The first error counts; and systemd takes away a scope that is empty.
-                let _ = unit.stop();
-                if let Some(unit) = &mut place.unit {
-                    unit.made = false;
-                }
-                Err(error)
-            }
-        }
+        let mut cgroup = Cgroup { members: open(&unit, place, &holder)?, unit: Some(unit), holder: None };
+        cgroup.make_delegated()?;
+        cgroup.holder = Some(holder);
+        Ok(cgroup)
     }
 
     /// The container's process is in it: what kept it alive until now may go.

@@ -304,12 +304,13 @@ impl Making<'_> {
         if self.prepared.notifies {
             notify::prepare(store)?;
         }
-        let mut cgroup = Cgroup::create_with(&mut self.prepared.place, &self.prepared.limits)?;
-        cgroup.mark(&store.mark()?);
-        if self.prepared.place.unit.is_some() {
+        let cgroup = Cgroup::create_with(&mut self.prepared.place, &self.prepared.limits);
+        if self.prepared.place.unit.as_ref().is_some_and(|unit| unit.made) {
             self.record.intent.place = self.prepared.place.clone();
             store.append(&Line::Placed(self.prepared.place.clone()))?;
         }
+        let mut cgroup = cgroup?;
+        cgroup.mark(&store.mark()?);
         if let Some(uid) = self.prepared.cgroup_owner {
             cgroup.give(uid)?;
         }

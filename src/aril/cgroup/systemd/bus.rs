@@ -31,13 +31,15 @@ pub(super) enum Failure {
     Refused(String, String),
     /// It was not answered.
     Unheard(Error),
+    /// The job was queued, and nothing was heard of its end.
+    Queued(Error),
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Error {
         match failure {
             Failure::Refused(name, text) => Error::Other(format!("systemd refuses: {text} ({name})")),
-            Failure::Unheard(error) => error,
+            Failure::Unheard(error) | Failure::Queued(error) => error,
         }
     }
 }
@@ -66,7 +68,14 @@ impl Bus {
         let mut first = None;
         for (address, brokered) in addresses(user) {
             match address.connect() {
-                Ok(socket) => return Ok(Bus::over(socket, brokered)),
+                Ok(socket) => {
+                    let mut bus = Bus::over(socket, brokered);
+                    if !brokered {
+                        // systemd does not look at a message that comes together with the end of the authentication, before more comes.
+                        bus.send()?;
+                    }
+                    return Ok(bus);
+                }
                 Err(error) => drop(first.get_or_insert(error)),
             }
         }
@@ -140,7 +149,7 @@ impl Bus {
                     };
                 }
             }
-            self.hear(&format!("the end of its job for {unit}"))?;
+            self.hear(&format!("the end of its job for {unit}")).map_err(|failure| Failure::Queued(failure.into()))?;
         }
     }
 
@@ -155,13 +164,19 @@ impl Bus {
         self.next().doing(|| format!("systemd does not answer ({awaited})")).map_err(Failure::Unheard)
     }
 
-    fn next(&mut self) -> Result<Heard> {
+    /// Sends what is to be sent.
+    fn send(&mut self) -> Result<()> {
         let sent = self.socket.write_all(&self.outbox);
         sent.map_err(|error| sys::Error::bare("write", sys::fs::errno(&error)))?;
         self.outbox.clear();
         while !self.authenticated {
             self.authenticate()?;
         }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Heard> {
+        self.send()?;
         loop {
             if let Some((heard, end)) = Heard::parse(&self.inbox).map_err(|why| Error::Other(why.to_owned()))? {
                 self.inbox.drain(..end);

@@ -87,7 +87,7 @@ impl Unit {
     /// Has it made around a process.
     ///
     /// # Errors
-    /// systemd cannot be reached, refuses, or does not succeed.
+    /// systemd cannot be reached, refuses, or does not succeed. It may have been made all the same, and says so then.
     pub(super) fn start(&mut self, pid: i32, limits: &[Property], devices: Option<&Devices>) -> Result<()> {
         let failed = |unit: &Unit| format!("cannot have systemd make {}", unit.name);
         let mut bus = Bus::open(self.user).doing(|| failed(self))?;
@@ -104,11 +104,25 @@ impl Unit {
                     let _ = bus.call("ResetFailedUnit", &[Value::str(&self.name)]);
                 }
                 Err(Failure::Refused(_, text)) if without_unknown(&mut limits, &text) => {}
-                Err(failure) => return Err(Error::from(failure)).doing(|| failed(self)),
+                Err(failure) => {
+                    // Who is not answered does not know; systemd has put the process there, if it has come so far.
+                    self.made = match &failure {
+                        Failure::Refused(..) => false,
+                        Failure::Queued(_) => true,
+                        Failure::Unheard(_) => !self.is_slice() && self.has(pid),
+                    };
+                    return Err(Error::from(failure)).doing(|| failed(self));
+                }
             }
         }
         self.made = true;
         Ok(())
+    }
+
+    /// Whether a process is in it.
+    fn has(&self, pid: i32) -> bool {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        text.lines().any(|line| Path::new(line).ends_with(&self.name))
     }
 
     fn properties(&self, pid: i32, limits: &[Property], devices: Option<&Devices>) -> Vec<Value> {

@@ -68,14 +68,7 @@ impl Bus {
         let mut first = None;
         for (address, brokered) in addresses(user) {
             match address.connect() {
-                Ok(socket) => {
-                    let mut bus = Bus::over(socket, brokered);
-                    if !brokered {
-                        // systemd does not look at a message that comes together with the end of the authentication, before more comes.
-                        bus.send()?;
-                    }
-                    return Ok(bus);
-                }
+                Ok(socket) => return Bus::over(socket, brokered),
                 Err(error) => drop(first.get_or_insert(error)),
             }
         }
@@ -84,7 +77,7 @@ impl Bus {
         Err(first.map_or_else(nowhere, Into::into)).doing(|| format!("cannot reach {whose} over D-Bus"))
     }
 
-    fn over(socket: UnixStream, brokered: bool) -> Bus {
+    fn over(socket: UnixStream, brokered: bool) -> Result<Bus> {
         let mut bus = Bus {
             socket,
             brokered,
@@ -97,8 +90,11 @@ impl Bus {
         };
         if brokered {
             bus.post(&Call { destination: BUS, path: "/org/freedesktop/DBus", interface: BUS, member: "Hello", arguments: &[] });
+        } else {
+            // systemd does not look at a message that comes together with the end of the authentication, before more comes.
+            bus.send()?;
         }
-        bus
+        Ok(bus)
     }
 
     /// Has a method of the manager done.
@@ -311,17 +307,30 @@ mod tests {
         assert_eq!(found, [path("/run/user/1000/bus"), Address::Abstract("/tmp/dbus-a".to_owned()), path("/a b%")]);
     }
 
-    fn answering(replies: &[u8]) -> Bus {
+    /// A bus on which this has been answered, and its other end.
+    fn answered(replies: &[u8]) -> (Result<Bus>, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
         theirs.write_all(replies).expect("a reply");
-        // What aril writes has to go somewhere as long as it writes.
-        std::mem::forget(theirs);
-        Bus::over(ours, false)
+        (Bus::over(ours, false), theirs)
+    }
+
+    #[test]
+    fn systemd_itself_gets_no_message_together_with_the_authentication() {
+        let (bus, mut theirs) = answered(b"DATA\r\nOK 0123\r\n");
+        let mut bus = bus.expect("it is let in");
+        theirs.set_nonblocking(true).expect("a socket");
+        let mut heard = [0; 4096];
+        let n = theirs.read(&mut heard).expect("the authentication");
+        assert!(heard[..n].ends_with(b"BEGIN\r\n"));
+        drop(theirs.shutdown(std::net::Shutdown::Write));
+        bus.call("X", &[]).expect_err("nobody answers");
+        let n = theirs.read(&mut heard).expect("the message");
+        assert!(heard[..n].starts_with(b"l\x01"));
     }
 
     #[test]
     fn a_refused_authentication_is_told() {
-        let error = Error::from(answering(b"REJECTED EXTERNAL\r\n").call("X", &[]).expect_err("no")).chain();
+        let error = answered(b"REJECTED EXTERNAL\r\n").0.expect_err("no").chain();
         assert!(error.contains("does not let this user in: REJECTED EXTERNAL"), "{error}");
     }
 
@@ -332,7 +341,8 @@ mod tests {
             let mut replies = b"DATA\r\nOK 0123\r\n".to_vec();
             replies.extend(encode(4, 7, vec![(MEMBER, Value::str("JobRemoved"))], &ended(result)));
             replies.extend(encode(2, 8, vec![(REPLY_SERIAL, Value::U32(1))], &[Value::Path("/job/1".to_owned())]));
-            let answer = answering(&replies).job("x.scope", "StopUnit", &[]);
+            let (bus, _theirs) = answered(&replies);
+            let answer = bus.expect("it is let in").job("x.scope", "StopUnit", &[]);
             assert_eq!(answer.is_ok(), good, "{answer:?}");
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A scope is made around a process that lives. That is not the container's first one, since that is born in the cgroup and needs the cgroup's
 //! directories before it is: it is an idle child of aril's, which ends as soon as the container's process is in. Until that is in the record, a
-//! kill of aril kills the idle child too, and systemd takes away a scope that has become empty.
+//! kill of aril kills the idle child too, and systemd takes away a scope that has become empty. One whose making failed half way is stopped, since
+//! systemd need not notice that it is empty.
 //!
 //! systemd is told of every limit that it has a word for ([`properties`]), and then aril writes them all: systemd has words for some, and rounds.
 //! `Delegate=` has systemd leave alone what is below the cgroup, and `CollectMode=` has it forget the unit when it fails.

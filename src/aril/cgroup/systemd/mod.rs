@@ -32,6 +32,7 @@ use nix::fcntl;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Instant;
 use value::Value;
 
 /// What stands before the name of a property in an annotation.
@@ -153,18 +154,24 @@ impl Unit {
     /// As of [`Unit::start`].
     pub(super) fn set(&self, limits: &[Property]) -> Result<()> {
         let mut limits = limits.to_vec();
-        let mut attempt = || -> Result<()> {
-            let mut bus = Bus::open(self.user)?;
+        let mut attempt = || {
+            let mut bus = Bus::open(self.user).map_err(Failure::Unheard)?;
             while !limits.is_empty() {
                 let properties = Value::Array("(sv)".to_owned(), limits.iter().map(Property::as_value).collect());
                 match bus.call("SetUnitProperties", &[Value::str(&self.name), Value::Bool(true), properties]) {
                     Err(Failure::Refused(_, text)) if without_unknown(&mut limits, &text) => {}
-                    other => return Ok(other.map(drop)?),
+                    other => return other.map(drop),
                 }
             }
             Ok(())
         };
-        attempt().doing(|| format!("cannot have systemd set the limits of {}", self.name))
+        let begun = Instant::now();
+        let set = match attempt() {
+            // It may have been done, or be done later, over what is put back: once more, so that it is known which limits hold.
+            Err(Failure::Unheard(_)) if begun.elapsed() < bus::PATIENCE => attempt(),
+            set => set,
+        };
+        set.map_err(Error::from).doing(|| format!("cannot have systemd set the limits of {}", self.name))
     }
 
     /// Has a process moved into it: where only systemd may, since the process is not among what the user was given.
